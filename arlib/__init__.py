@@ -1,0 +1,37 @@
+"""The library of *Pixels, Tokens, Bytes*: pictures become tokens, a transformer learns them, and they become bytes."""
+
+from arlib import checkpoints, data, metrics, orders, patches, quantizers, tokenizer, transformer
+from arlib.tokenizer import ImageTokenizer
+from arlib.transformer import Prior
+
+
+def load_tokenizer(name: str = "book") -> ImageTokenizer:
+    """A trained image tokenizer by its permanent name, its hash, or the path of its file (see `checkpoints.load`)."""
+    return checkpoints.load("tokenizer", name, ImageTokenizer.from_config)
+
+
+def load_autoencoder(name: str) -> ImageTokenizer:
+    """A trained patch auto-encoder, which is a tokenizer without a quantizer: "linear-5", "conv-25", …"""
+    return checkpoints.load("autoencoder", name, ImageTokenizer.from_config)
+
+
+def load_prior(name: str = "book") -> Prior:
+    """A trained prior by its permanent name, its hash, or the path of its file (see `checkpoints.load`)."""
+    return checkpoints.load("prior", name, Prior.from_config)
+
+
+__all__ = [
+    "ImageTokenizer",
+    "Prior",
+    "checkpoints",
+    "data",
+    "load_autoencoder",
+    "load_prior",
+    "load_tokenizer",
+    "metrics",
+    "orders",
+    "patches",
+    "quantizers",
+    "tokenizer",
+    "transformer",
+]

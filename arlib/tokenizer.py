@@ -1,0 +1,183 @@
+"""Image tokenizer: an encoder, a quantizer and a decoder (chapters 2 to 4)."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from arlib.patches import check_divides
+from arlib.quantizers import BSQ
+
+BATCH = 32  # how many pictures pass through a network at a time
+
+
+class ImageTokenizer(nn.Module):
+    """From pictures to a grid of tokens and back.
+
+    `depth` is the number of residual blocks on each side, `width` their channels; depth 0 is the linear code, one
+    matrix from the pixels of a patch to its latent and one back. With `quantizer=None` it is the plain patch
+    auto-encoder, whose "tokens" are the latents themselves, `latent_dim` numbers a patch.
+    """
+
+    def __init__(
+        self,
+        patch_size: int = 5,
+        width: int = 128,
+        depth: int = 4,
+        quantizer: BSQ | None = None,
+        latent_dim: int | None = None,
+    ):
+        super().__init__()
+        if (quantizer is None) == (latent_dim is None):
+            raise ValueError("Give either a quantizer or, for a plain auto-encoder, latent_dim.")
+        self.patch_size = patch_size
+        self.width = width
+        self.depth = depth
+        self.quantizer = quantizer
+        self.latent_dim = latent_dim if quantizer is None else quantizer.latent_dim
+        self.encoder = patch_encoder(patch_size, width, depth, self.latent_dim)
+        self.decoder = patch_decoder(patch_size, width, depth, self.latent_dim)
+
+    @property
+    def config(self) -> dict:
+        """What `from_config` needs to build the same network."""
+        quantized = self.quantizer is not None
+        return {
+            "patch_size": self.patch_size,
+            "width": self.width,
+            "depth": self.depth,
+            "quantizer": self.quantizer.config if self.quantizer is not None else None,
+            "latent_dim": None if quantized else self.latent_dim,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict) -> "ImageTokenizer":
+        quantizer = config["quantizer"] and BSQ(config["quantizer"]["bits"])
+        return cls(**{**config, "quantizer": quantizer})
+
+    @property
+    def codebook_size(self) -> int:
+        """How many codes there are (none for a plain auto-encoder, which raises `ValueError`)."""
+        if self.quantizer is None:
+            raise ValueError("A tokenizer without a quantizer has no codebook.")
+        return self.quantizer.codebook_size
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """`(B, H, W, 3)` float in [-0.5, 0.5] to its reconstruction, differentiable: the pass that training uses."""
+        latent = self._latent(pixels)
+        return self._pixels(latent if self.quantizer is None else self.quantizer(latent))
+
+    def encode(self, images: torch.Tensor) -> torch.Tensor:
+        """`(B, H, W, 3) uint8` to tokens `(B, H / p, W / p) int64`.
+
+        Without a quantizer: to latents `(B, H / p, W / p, latent_dim) float32`.
+        Raises `ValueError` for another dtype or shape, or where patches do not tile the picture.
+        """
+        if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[-1] != 3:
+            raise ValueError(f"encode takes (B, H, W, 3) uint8, not {describe(images)}.")
+        check_divides(images.shape[1], images.shape[2], self.patch_size)
+
+        def tokens_of(batch: torch.Tensor) -> torch.Tensor:
+            latent = self._latent(to_float(batch))
+            return latent if self.quantizer is None else self.quantizer.encode(latent)
+
+        return in_batches(tokens_of, images)
+
+    def decode(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Tokens `(B, h, w) int64` to pictures `(B, h * p, w * p, 3) uint8`; latents likewise, without a quantizer.
+
+        Raises `ValueError` for another shape or dtype, or a token that is in no codebook.
+        """
+        if self.quantizer is None:
+            if tokens.dim() != 4 or tokens.shape[-1] != self.latent_dim or not tokens.is_floating_point():
+                raise ValueError(
+                    f"decode takes (B, h, w, {self.latent_dim}) latents, not {describe(tokens)}."
+                )
+        else:
+            if tokens.dim() != 3 or tokens.dtype != torch.int64:
+                raise ValueError(f"decode takes a grid (B, h, w) int64, not {describe(tokens)}.")
+            if tokens.numel() and (tokens.min() < 0 or tokens.max() >= self.codebook_size):
+                raise ValueError(f"Tokens lie in [0, {self.codebook_size}); here is one that does not.")
+
+        def images_of(batch: torch.Tensor) -> torch.Tensor:
+            return to_uint8(self._pixels(batch if self.quantizer is None else self.quantizer.decode(batch)))
+
+        return in_batches(images_of, tokens)
+
+    def reconstruct(self, images: torch.Tensor) -> torch.Tensor:
+        """`(B, H, W, 3) uint8` to the same, by way of the tokens."""
+        return self.decode(self.encode(images))
+
+    def _latent(self, pixels: torch.Tensor) -> torch.Tensor:
+        return self.encoder(pixels.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).float()
+
+    def _pixels(self, latent: torch.Tensor) -> torch.Tensor:
+        return self.decoder(latent.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).float()
+
+
+class ResidualBlock(nn.Module):
+    """What lets patches speak to their neighbours: x + conv1×1(GELU(conv3×3(norm(x)))), `(B, C, h, w)` to the same."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.norm = ChannelNorm(width)
+        self.conv = nn.Conv2d(width, width, 3, padding=1)
+        self.mix = nn.Conv2d(width, width, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.mix(F.gelu(self.conv(self.norm(x))))
+
+
+class ChannelNorm(nn.LayerNorm):
+    """LayerNorm (Ba et al. 2016) over the channels of `(B, C, h, w)`, at each place by itself."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+def patch_encoder(patch_size: int, width: int, depth: int, latent_dim: int) -> nn.Sequential:
+    """`(B, 3, H, W)` to `(B, latent_dim, H / p, W / p)`: a strided convolution sees each patch once, as `patchify` does."""
+    if depth == 0:
+        return nn.Sequential(nn.Conv2d(3, latent_dim, patch_size, stride=patch_size))
+    return nn.Sequential(
+        nn.Conv2d(3, width, patch_size, stride=patch_size),
+        *[ResidualBlock(width) for _ in range(depth)],
+        ChannelNorm(width),
+        nn.Conv2d(width, latent_dim, 1),
+    )
+
+
+def patch_decoder(patch_size: int, width: int, depth: int, latent_dim: int) -> nn.Sequential:
+    """`(B, latent_dim, h, w)` to `(B, 3, h * p, w * p)`: the encoder read backwards."""
+    if depth == 0:
+        return nn.Sequential(nn.ConvTranspose2d(latent_dim, 3, patch_size, stride=patch_size))
+    return nn.Sequential(
+        nn.Conv2d(latent_dim, width, 1),
+        *[ResidualBlock(width) for _ in range(depth)],
+        ChannelNorm(width),
+        nn.ConvTranspose2d(width, 3, patch_size, stride=patch_size),
+    )
+
+
+def to_float(images: torch.Tensor) -> torch.Tensor:
+    """uint8 to float32 in [-0.5, 0.5]."""
+    return images.float() / 255 - 0.5
+
+
+def to_uint8(pixels: torch.Tensor) -> torch.Tensor:
+    """Float in [-0.5, 0.5] to uint8, rounded to the nearest grey level and clipped to [0, 255]."""
+    return ((pixels + 0.5) * 255).round().clamp(0, 255).to(torch.uint8)
+
+
+@torch.no_grad()
+def in_batches(function: Callable[[torch.Tensor], torch.Tensor], inputs: torch.Tensor) -> torch.Tensor:
+    """The function applied to a few rows at a time, so that memory stays small however many there are."""
+    if len(inputs) == 0:
+        raise ValueError("There is no picture in this batch.")
+    return torch.cat([function(batch) for batch in inputs.split(BATCH)])
+
+
+def describe(tensor: torch.Tensor) -> str:
+    """A tensor's shape and dtype, for an error message."""
+    return f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"

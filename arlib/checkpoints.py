@@ -5,7 +5,9 @@ Nothing here is ever pickled, so a weights file from a stranger cannot run code.
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -13,12 +15,14 @@ from torch import nn
 
 from arlib.data import DataError, root, write_atomically
 
+Model = TypeVar("Model", bound=nn.Module)
+
 
 class CheckpointError(DataError):
     """Weights that are missing, damaged, or of another kind of model; the message says which."""
 
 
-def save(path: str | Path, kind: str, model: nn.Module, **extra: str) -> None:
+def save(path: str | Path, kind: str, model: Any, **extra: str) -> None:
     """Write a model's weights as float16, with its kind ("tokenizer", "prior", …) and `config` in the header.
 
     `extra` adds strings to the header, as a prior's `tokenizer`. A failed write leaves the old file whole.
@@ -28,7 +32,7 @@ def save(path: str | Path, kind: str, model: nn.Module, **extra: str) -> None:
     write_atomically(path, lambda partial: save_file(weights, partial, metadata=header))
 
 
-def load(kind: str, name: str, build) -> nn.Module:
+def load(kind: str, name: str, build: Callable[[dict], Model]) -> Model:
     """A model in eval mode with float32 weights: `build(config)` makes it, the file fills it.
 
     `name` is a permanent name ("book"), the start of a file's hash ("sha256:3f9a0c"), or a path that ends in

@@ -99,9 +99,7 @@ def write_image(path: str | Path, image: torch.Tensor) -> None:
     """Write `(H, W, 3) uint8` to a file whose ending names the format; a failed write leaves the old file whole."""
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES:
-        raise DataError(
-            f"{path} does not end in the name of an image format ({', '.join(sorted(SUFFIXES))})."
-        )
+        raise DataError(f"{path} does not end in the name of an image format ({', '.join(sorted(SUFFIXES))}).")
     picture = Image.fromarray(image.numpy())
     kind = Image.registered_extensions()[path.suffix.lower()]
     lossless = {"lossless": True} if kind == "WEBP" else {}

@@ -47,7 +47,7 @@ def entropy(tokens: torch.Tensor) -> float:
 
 @torch.no_grad()
 def bits(prior, tokens: torch.Tensor, batch_size: int = 16) -> torch.Tensor:
-    """Surprise of each token in bits, -log2 of the probability the prior gave it: `(N, T) int64` to `(N, T)` float32."""
+    """Surprise of each token in bits, -log2 of the probability the prior gave it: `(N, T)` int64 to float32."""
     surprises = []
     for batch in tokens.split(batch_size):
         logits = prior(batch).float()

@@ -35,7 +35,7 @@ class ImageTokenizer(nn.Module):
         self.width = width
         self.depth = depth
         self.quantizer = quantizer
-        self.latent_dim = latent_dim if quantizer is None else quantizer.latent_dim
+        self.latent_dim: int = quantizer.latent_dim if quantizer is not None else latent_dim  # type: ignore[assignment]
         self.encoder = patch_encoder(patch_size, width, depth, self.latent_dim)
         self.decoder = patch_decoder(patch_size, width, depth, self.latent_dim)
 
@@ -91,9 +91,7 @@ class ImageTokenizer(nn.Module):
         """
         if self.quantizer is None:
             if tokens.dim() != 4 or tokens.shape[-1] != self.latent_dim or not tokens.is_floating_point():
-                raise ValueError(
-                    f"decode takes (B, h, w, {self.latent_dim}) latents, not {describe(tokens)}."
-                )
+                raise ValueError(f"decode takes (B, h, w, {self.latent_dim}) latents, not {describe(tokens)}.")
         else:
             if tokens.dim() != 3 or tokens.dtype != torch.int64:
                 raise ValueError(f"decode takes a grid (B, h, w) int64, not {describe(tokens)}.")
@@ -137,7 +135,7 @@ class ChannelNorm(nn.LayerNorm):
 
 
 def patch_encoder(patch_size: int, width: int, depth: int, latent_dim: int) -> nn.Sequential:
-    """`(B, 3, H, W)` to `(B, latent_dim, H / p, W / p)`: a strided convolution sees each patch once, as `patchify` does."""
+    """`(B, 3, H, W)` to `(B, latent_dim, H / p, W / p)`: a strided convolution sees each patch once."""
     if depth == 0:
         return nn.Sequential(nn.Conv2d(3, latent_dim, patch_size, stride=patch_size))
     return nn.Sequential(

@@ -5,6 +5,7 @@ RMSNorm (Zhang and Sennrich 2019) and no biases.
 """
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +14,7 @@ from torch import nn
 
 @dataclass
 class Cache:
-    """The keys and values of the tokens read so far: `(depth, B, heads, length, width / heads)`, `read` of them filled."""
+    """Keys and values of the tokens read so far: `(depth, B, heads, length, width / heads)`, `read` of them filled."""
 
     keys: torch.Tensor
     values: torch.Tensor
@@ -83,8 +84,8 @@ class Prior(nn.Module):
 
     def new_cache(self, batch_size: int) -> Cache:
         """An empty cache for `step`, on the prior's device."""
-        attention = self.blocks[0].attention
-        shape = (len(self.blocks), batch_size, attention.heads, self.length, attention.head_width)
+        heads, head_width = self.config["heads"], self.config["width"] // self.config["heads"]
+        shape = (len(self.blocks), batch_size, heads, self.length, head_width)
         empty = torch.zeros(shape, dtype=self.start.dtype, device=self.start.device)
         return Cache(empty, empty.clone())
 
@@ -97,16 +98,14 @@ class Prior(nn.Module):
         """
         position = cache.read
         if position >= self.length:
-            raise ValueError(
-                f"This prior knows sequences of {self.length} tokens, and all of them have been read."
-            )
+            raise ValueError(f"This prior knows sequences of {self.length} tokens, and all of them have been read.")
         if (token is None) != (position == 0):
             raise ValueError("step reads the start token (None) first, and only then.")
         x = self.start.expand(cache.keys.shape[1], -1) if token is None else self.embedding(token)
         if self.positions is not None:
             x = x + self.positions[position]
         for block, keys, values in zip(self.blocks, cache.keys, cache.values, strict=True):
-            x = block.step(x, keys, values, position)
+            x = cast(Block, block).step(x, keys, values, position)
         cache.read = position + 1
         return self.head(self.norm(x))
 

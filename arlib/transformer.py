@@ -161,8 +161,9 @@ class CausalAttention(nn.Module):
         self.out = nn.Linear(width, width, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        query, key, value = self._project(x)
-        return self._merge(F.scaled_dot_product_attention(query, key, value, is_causal=True))
+        length = x.shape[1]
+        causal = torch.full((length, length), -torch.inf, device=x.device).triu(1)
+        return self._attend(*self._project(x), causal)
 
     def step(self, x: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, position: int) -> torch.Tensor:
         """One position: `x (B, width)`; its key and value join those of the positions before it."""
@@ -170,12 +171,17 @@ class CausalAttention(nn.Module):
         keys[:, :, position] = key[:, :, 0]
         values[:, :, position] = value[:, :, 0]
         seen = slice(position + 1)
-        return self._merge(F.scaled_dot_product_attention(query, keys[:, :, seen], values[:, :, seen]))[:, 0]
+        return self._attend(query, keys[:, :, seen], values[:, :, seen], torch.zeros(1, device=x.device))[:, 0]
 
     def _project(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """`(B, T, width)` to query, key and value, each `(B, heads, T, head_width)`."""
         split = self.query_key_value(x).unflatten(-1, (3, self.heads, self.head_width))
         return split.permute(2, 0, 3, 1, 4).unbind(0)
 
-    def _merge(self, attended: torch.Tensor) -> torch.Tensor:
-        return self.out(attended.transpose(1, 2).flatten(2))
+    def _attend(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """softmax(query · key / √head_width + mask) · value, all heads side by side again: `(B, T, width)`."""
+        # One product that begins from the mask: a sum of its own would read and write all scores once more.
+        mask = mask.expand(query.shape[0] * self.heads, query.shape[2], key.shape[2])
+        scores = torch.baddbmm(mask, query.flatten(0, 1), key.flatten(0, 1).mT, alpha=self.head_width**-0.5)
+        attended = scores.softmax(dim=-1) @ value.flatten(0, 1)
+        return self.out(attended.unflatten(0, (-1, self.heads)).transpose(1, 2).flatten(2))

@@ -1,0 +1,176 @@
+"""One training loop for every model: Lightning Fabric for devices and precision, checkpoints by time, exact resume.
+
+A batch is a pure function of the seed and the step, so a run that was killed goes on with the very batches it would
+have seen, and several processes share the batches that one process would have had.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from lightning_fabric import Fabric
+from lightning_fabric.loggers import TensorBoardLogger
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import nn
+
+from arlib.data import DataError
+from arlib.tokenizer import ImageTokenizer, to_float
+from arlib.transformer import Prior
+
+
+class ReconstructionLoss(nn.Module):
+    """Mean squared error of a tokenizer's (or auto-encoder's) reconstruction: `(B, H, W, 3) uint8` to a scalar."""
+
+    def __init__(self, tokenizer: ImageTokenizer):
+        super().__init__()
+        self.model = tokenizer
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        pixels = to_float(images)
+        return F.mse_loss(self.model(pixels).float(), pixels)
+
+
+class NextTokenLoss(nn.Module):
+    """Teacher-forced surprise of a prior in bits per token: `(B, T)` tokens of any integer dtype to a scalar."""
+
+    def __init__(self, prior: Prior):
+        super().__init__()
+        self.model = prior
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        tokens = tokens.long()
+        logits = self.model(tokens).float()
+        return F.cross_entropy(logits.flatten(0, 1), tokens.flatten()) / math.log(2)
+
+
+@dataclass
+class Settings:
+    """How to train. The same settings and seed on the same machine give the same curve, however often interrupted."""
+
+    steps: int
+    batch_size: int  # over all processes together
+    learning_rate: float
+    seed: int = 0
+    weight_decay: float = 0.01
+    precision: str = "32-true"  # or "bf16-mixed": matrix products in bfloat16, all else in float32
+    accelerator: str = "cpu"
+    devices: int = 1
+    checkpoint_seconds: float = 120.0
+    validations: int = 20  # how often in the run `validate` is called
+
+
+def fit(
+    loss: nn.Module,
+    examples: torch.Tensor,
+    settings: Settings,
+    folder: str | Path,
+    validate: Callable[[], dict[str, float]] | None = None,
+    resume: bool = False,
+) -> float:
+    """Train `loss.model` on `examples` (first axis: one example each) and return the seconds it took, all runs counted.
+
+    `folder` receives the curves (TensorBoard) and `last.ckpt`, from which `resume=True` goes on. `validate` gives
+    named figures for the curves; its model is in eval mode. Raises `DataError` where the folder holds a run already
+    and `resume` was not asked for, or was asked for and there is none.
+    """
+    folder = Path(folder)
+    checkpoint = folder / "last.ckpt"
+    if checkpoint.exists() != resume:
+        raise DataError(
+            f"There is no checkpoint {checkpoint} to resume from. Leave --resume out to begin."
+            if resume
+            else f"{checkpoint} holds an earlier run. Continue it with --resume, or name another folder."
+        )
+    if settings.batch_size % settings.devices:
+        raise DataError(f"A batch of {settings.batch_size} cannot be shared equally by {settings.devices} processes.")
+    fabric = Fabric(
+        accelerator=settings.accelerator,
+        devices=settings.devices,
+        strategy="ddp" if settings.devices > 1 else "auto",
+        precision=settings.precision,  # type: ignore[arg-type]
+        loggers=TensorBoardLogger(folder, name="curves", version=""),
+    )
+    fabric.launch()
+    optimizer = torch.optim.AdamW(
+        loss.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=settings.weight_decay
+    )
+    wrapped, optimizer = fabric.setup(loss, optimizer)
+    state = {"loss": wrapped, "optimizer": optimizer, "step": 0, "seconds": 0.0}
+    if resume:
+        fabric.load(checkpoint, state)
+    saved_at = time.monotonic()
+    started = saved_at - state["seconds"]
+
+    with progress_bar(disable=not fabric.is_global_zero) as progress:
+        bar = progress.add_task("training", total=settings.steps, completed=state["step"], loss=math.nan)
+        for step in range(state["step"], settings.steps):
+            loss.train()
+            optimizer.param_groups[0]["lr"] = learning_rate(step, settings)
+            batch = examples[batch_indices(len(examples), step, settings)[fabric.global_rank :: fabric.world_size]]
+            value = wrapped(fabric.to_device(batch))
+            optimizer.zero_grad()
+            fabric.backward(value)
+            fabric.clip_gradients(wrapped, optimizer, max_norm=1.0)
+            optimizer.step()
+            done = step + 1
+
+            mean = float(fabric.all_reduce(value.detach(), reduce_op="mean"))  # type: ignore[arg-type]
+            fabric.log_dict({"loss": mean, "learning rate": learning_rate(step, settings)}, step)
+            progress.update(bar, completed=done, loss=mean)
+            if validate and fabric.is_global_zero and done % max(1, settings.steps // settings.validations) == 0:
+                loss.eval()
+                fabric.log_dict(validate(), step)
+            # Every process must take part in a save or none, so the first one's clock decides.
+            due = fabric.broadcast(time.monotonic() - saved_at > settings.checkpoint_seconds)
+            if due or done == settings.steps:
+                saved_at = time.monotonic()
+                save_checkpoint(fabric, checkpoint, state | {"step": done, "seconds": saved_at - started})
+    loss.eval()
+    return time.monotonic() - started
+
+
+def save_checkpoint(fabric: Fabric, path: Path, state: dict) -> None:
+    """Save beside `path` and then move, so that a kill at any moment leaves one whole checkpoint."""
+    partial = path.with_suffix(".partial")
+    fabric.save(partial, state)
+    if fabric.is_global_zero:
+        partial.replace(path)
+    fabric.barrier()
+
+
+def batch_indices(count: int, step: int, settings: Settings) -> torch.Tensor:
+    """Which examples step `step` sees: each epoch is one seeded shuffle of all of them, `(batch_size,) int64`."""
+    places = range(step * settings.batch_size, (step + 1) * settings.batch_size)
+    return torch.stack([epoch_order(count, settings.seed, place // count)[place % count] for place in places])
+
+
+@lru_cache(maxsize=2)
+def epoch_order(count: int, seed: int, epoch: int) -> torch.Tensor:
+    """The shuffle of one epoch, `(count,) int64`."""
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed * 100_003 + epoch))
+
+
+def learning_rate(step: int, settings: Settings) -> float:
+    """A linear warm-up over the first 3 % of the run, times a cosine from 1 to 0.02 over all of it."""
+    share = step / settings.steps
+    cosine = 0.5 * (1 + math.cos(math.pi * share))
+    return settings.learning_rate * min(1.0, (share + 1 / settings.steps) / 0.03) * (0.02 + 0.98 * cosine)
+
+
+def progress_bar(disable: bool = False) -> Progress:
+    """A bar with the steps done, the loss and the time left, on standard error."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("loss {task.fields[loss]:.5f}"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=disable,
+    )

@@ -163,7 +163,8 @@ class CausalAttention(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         length = x.shape[1]
         causal = torch.full((length, length), -torch.inf, device=x.device).triu(1)
-        return self._attend(*self._project(x), causal)
+        query, key, value = self._project(x)
+        return self._attend(query, key, value, causal)
 
     def step(self, x: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, position: int) -> torch.Tensor:
         """One position: `x (B, width)`; its key and value join those of the positions before it."""

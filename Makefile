@@ -1,0 +1,49 @@
+# make lab, make book, make test: each first installs what it needs into .venv, and again when the pins have changed.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+NOTEBOOKS := $(wildcard book/*.ipynb)
+
+.PHONY: help lab book test lint notebooks
+
+help:
+	@echo "make lab        open the notebooks in JupyterLab"
+	@echo "make book       build the pages"
+	@echo "make test       test the library, the notebooks and the pages"
+	@echo "make notebooks  run all notebooks and store their results in them"
+
+lab: $(INSTALLED)
+	@$(BIN)/jupyter trust $(NOTEBOOKS) > /dev/null
+	@echo "JupyterLab opens the tour in your browser; if it does not, open the address that it prints below. Ctrl-C ends it."
+	@$(BIN)/jupyter lab --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
+		$(LAB_OPTIONS) book/00-tour.ipynb
+
+# The old pages go first: a build on top of them would keep static files that have changed or gone.
+book: $(INSTALLED)
+	@rm -rf _build/html _build/.doctrees
+	@$(BIN)/jupyter-book build . -W -n --keep-going
+	@echo "The book is built. Open file://$(CURDIR)/_build/html/index.html"
+
+lint: $(INSTALLED)
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+test: lint book
+	$(BIN)/pytest --nbval --nbval-current-env tests $(NOTEBOOKS)
+	@echo "All tests passed. The pages that were tested: file://$(CURDIR)/_build/html/index.html"
+
+notebooks: $(INSTALLED)
+	@$(BIN)/python tools/run_notebooks.py $(NOTEBOOKS)
+	@echo "The notebooks hold their new results; 'git diff --stat book' tells which have changed. To read them: make book"
+
+$(INSTALLED): requirements.txt pyproject.toml
+	@command -v $(PYTHON) > /dev/null || { echo "There is no $(PYTHON) here. Install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3.11 …"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$$($(PYTHON) --version) is too old: the book needs Python 3.11 or newer. Name one: make PYTHON=python3.11 …"; exit 1; }
+	@echo "Installing what requirements.txt lists into .venv (about 2 GB, some minutes) …"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install -r requirements.txt
+	@$(BIN)/python -m pip install --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m pip check
+	@touch $@

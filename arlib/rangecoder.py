@@ -187,7 +187,7 @@ class Decoder(_Interval):
     symbols before: `symbol = decoder.decode(cumulate(model(symbol)))`. Raises `RangeCoderError` for anything but bytes.
     """
 
-    def __init__(self, payload: bytes) -> None:
+    def __init__(self, payload: bytes | bytearray | memoryview) -> None:
         super().__init__()
         if not isinstance(payload, (bytes, bytearray, memoryview)):
             raise RangeCoderError(f"a payload must be bytes, got {type(payload).__name__}")
@@ -239,7 +239,7 @@ def encode(symbols: Sequence[int] | torch.Tensor, tables: Sequence[Any] | torch.
     return encoder.finish()
 
 
-def decode(payload: bytes, tables: Iterable[Any]) -> list[int]:
+def decode(payload: bytes | bytearray | memoryview, tables: Iterable[Any]) -> list[int]:
     """The symbols of a payload, one for each table of frequencies `(V,)`: the inverse of `encode`.
 
     Asks `tables` for a table only after the symbol before it is decoded. Raises `RangeCoderError` as `cumulate` and

@@ -1,6 +1,6 @@
 """The library of *Pixels, Tokens, Bytes*: pictures become tokens, a transformer learns them, and they become bytes."""
 
-from arlib import checkpoints, data, metrics, orders, patches, quantizers, tokenizer, transformer
+from arlib import checkpoints, data, metrics, orders, patches, quantizers, sampling, tokenizer, tokenset, transformer
 from arlib.tokenizer import ImageTokenizer
 from arlib.transformer import Prior
 
@@ -20,18 +20,28 @@ def load_prior(name: str = "book") -> Prior:
     return checkpoints.load("prior", name, Prior.from_config)
 
 
+def load_pipeline(name: str = "book") -> tuple[Prior, ImageTokenizer, tuple[int, int]]:
+    """A prior, the very tokenizer whose tokens it has learned, and the grid's height and width in tokens."""
+    header = checkpoints.read_header(checkpoints.find("prior", name))
+    height, width = header["grid"].split("×")
+    return load_prior(name), load_tokenizer(header["tokenizer"]), (int(height), int(width))
+
+
 __all__ = [
     "ImageTokenizer",
     "Prior",
     "checkpoints",
     "data",
     "load_autoencoder",
+    "load_pipeline",
     "load_prior",
     "load_tokenizer",
     "metrics",
     "orders",
     "patches",
     "quantizers",
+    "sampling",
     "tokenizer",
+    "tokenset",
     "transformer",
 ]

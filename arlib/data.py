@@ -57,12 +57,17 @@ def load_folder(folder: str | Path, height: int = HEIGHT, width: int = WIDTH) ->
 
     An image of another size is scaled (Lanczos) until it covers height × width, then cut to its centre.
     """
+    return torch.stack([read_image(path, height, width, fit=True) for path in folder_files(folder)])
+
+
+def folder_files(folder: str | Path) -> list[Path]:
+    """The image files of a folder and of those below it, in the order of their names; `DataError` if there is none."""
     if not Path(folder).is_dir():
         raise DataError(f"{folder} is not a folder. Name a folder of images.")
     paths = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in SUFFIXES)
     if not paths:
         raise DataError(f"{folder} holds no image. Images end in {', '.join(sorted(SUFFIXES))}.")
-    return torch.stack([read_image(path, height, width, fit=True) for path in paths])
+    return paths
 
 
 def read_image(path: str | Path, height: int = HEIGHT, width: int = WIDTH, fit: bool = False) -> torch.Tensor:
@@ -98,12 +103,17 @@ def read_image(path: str | Path, height: int = HEIGHT, width: int = WIDTH, fit: 
 def write_image(path: str | Path, image: torch.Tensor) -> None:
     """Write `(H, W, 3) uint8` to a file whose ending names the format; a failed write leaves the old file whole."""
     path = Path(path)
-    if path.suffix.lower() not in SUFFIXES:
-        raise DataError(f"{path} does not end in the name of an image format ({', '.join(sorted(SUFFIXES))}).")
+    check_suffix(path)
     picture = Image.fromarray(image.numpy())
     kind = Image.registered_extensions()[path.suffix.lower()]
     lossless = {"lossless": True} if kind == "WEBP" else {}
     write_atomically(path, lambda partial: picture.save(partial, format=kind, **lossless))
+
+
+def check_suffix(path: Path) -> None:
+    """Raise `DataError` unless the file's ending names an image format."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise DataError(f"{path} does not end in the name of an image format ({', '.join(sorted(SUFFIXES))}).")
 
 
 def write_atomically(path: str | Path, write) -> None:

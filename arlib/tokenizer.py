@@ -63,10 +63,13 @@ class ImageTokenizer(nn.Module):
             raise ValueError("A tokenizer without a quantizer has no codebook.")
         return self.quantizer.codebook_size
 
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """`(B, H, W, 3)` float in [-0.5, 0.5] to its reconstruction, differentiable: the pass that training uses."""
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The pass that training uses: `(B, H, W, 3)` float in [-0.5, 0.5] to its reconstruction and its latents.
+
+        The latents, `(B, H / p, W / p, latent_dim)`, are those before quantization; gradients get through it.
+        """
         latent = self._latent(pixels)
-        return self._pixels(latent if self.quantizer is None else self.quantizer(latent))
+        return self._pixels(latent if self.quantizer is None else self.quantizer(latent)), latent
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
         """`(B, H, W, 3) uint8` to tokens `(B, H / p, W / p) int64`.

@@ -11,6 +11,7 @@ The file is a header of 32 bytes and the packed tokens. All numbers in the heade
 import math
 import struct
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,15 @@ from arlib.data import DataError, write_atomically
 
 HEADER = struct.Struct("<4sHHIHH12sI")
 MAGIC, VERSION = b"PTBT", 1
+
+
+@dataclass
+class TokenSet:
+    """Grids `(N, h, w) int64` of tokens, each below 2^bits, and the start of their tokenizer's hash (24 hex digits)."""
+
+    grids: torch.Tensor
+    bits: int
+    tokenizer: str
 
 
 def write(path: str | Path, grids: torch.Tensor, codebook_size: int, tokenizer_hash: str) -> None:
@@ -36,8 +46,8 @@ def write(path: str | Path, grids: torch.Tensor, codebook_size: int, tokenizer_h
     write_atomically(path, lambda partial: partial.write_bytes(header + packed))
 
 
-def read(path: str | Path) -> tuple[torch.Tensor, str]:
-    """The tokens `(N, h, w) int64` of a file and the first 24 hexadecimal digits of its tokenizer's hash.
+def read(path: str | Path) -> TokenSet:
+    """The data set of tokens in a file.
 
     Raises `DataError` for a file that is missing, of another kind, cut short, or damaged.
     """
@@ -53,7 +63,8 @@ def read(path: str | Path) -> tuple[torch.Tensor, str]:
         raise DataError(f"{path} is written in version {version} of the format; this library reads {VERSION}.")
     if len(packed) != math.ceil(count * height * width * bits / 8) or zlib.crc32(packed) != checksum:
         raise DataError(f"{path} is damaged: its tokens do not match the header's checksum. Write it anew.")
-    return unpack(packed, bits, count * height * width).view(count, height, width), tokenizer_hash.hex()
+    grids = unpack(packed, bits, count * height * width).view(count, height, width)
+    return TokenSet(grids, bits, tokenizer_hash.hex())
 
 
 def pack(tokens: torch.Tensor, bits: int) -> bytes:

@@ -23,17 +23,34 @@ from arlib.data import DataError
 from arlib.tokenizer import ImageTokenizer, to_float
 from arlib.transformer import Prior
 
+WEIGHT_DECAY = 0.01
+
 
 class ReconstructionLoss(nn.Module):
-    """Mean squared error of a tokenizer's (or auto-encoder's) reconstruction: `(B, H, W, 3) uint8` to a scalar."""
+    """Mean squared error of a tokenizer's (or auto-encoder's) reconstruction: `(B, H, W, 3) uint8` to a scalar.
 
-    def __init__(self, tokenizer: ImageTokenizer):
+    `smoothness` weighs a second term, the distance on the sphere between the latents of neighbouring patches. Where a
+    picture leaves the code free, a patch then takes its neighbour's: the tokens are easier to predict, and a prior
+    needs fewer bits for them.
+    """
+
+    def __init__(self, tokenizer: ImageTokenizer, smoothness: float = 0.0):
         super().__init__()
         self.model = tokenizer
+        self.smoothness = smoothness
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         pixels = to_float(images)
-        return F.mse_loss(self.model(pixels).float(), pixels)
+        reconstruction, latent = self.model(pixels)
+        return F.mse_loss(reconstruction, pixels) + self.smoothness * neighbour_distance(latent)
+
+
+def neighbour_distance(latent: torch.Tensor) -> torch.Tensor:
+    """Mean squared distance on the unit sphere from each latent to the one above plus to the one at its left."""
+    on_sphere = F.normalize(latent, dim=-1)
+    down = (on_sphere[:, 1:] - on_sphere[:, :-1]).square().sum(-1).mean()
+    right = (on_sphere[:, :, 1:] - on_sphere[:, :, :-1]).square().sum(-1).mean()
+    return down + right
 
 
 class NextTokenLoss(nn.Module):
@@ -57,7 +74,6 @@ class Settings:
     batch_size: int  # over all processes together
     learning_rate: float
     seed: int = 0
-    weight_decay: float = 0.01
     precision: str = "32-true"  # or "bf16-mixed": matrix products in bfloat16, all else in float32
     accelerator: str = "cpu"
     devices: int = 1
@@ -97,11 +113,9 @@ def fit(
         loggers=TensorBoardLogger(folder, name="curves", version=""),
     )
     fabric.launch()
-    optimizer = torch.optim.AdamW(
-        loss.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=settings.weight_decay
-    )
-    wrapped, optimizer = fabric.setup(loss, optimizer)
-    state = {"loss": wrapped, "optimizer": optimizer, "step": 0, "seconds": 0.0}
+    wrapped, *optimizers = fabric.setup(loss, *make_optimizers(loss, settings))
+    named = {f"optimizer {number}": optimizer for number, optimizer in enumerate(optimizers)}
+    state = {"loss": wrapped, **named, "step": 0, "seconds": 0.0}
     if resume:
         fabric.load(checkpoint, state)
     saved_at = time.monotonic()
@@ -111,13 +125,15 @@ def fit(
         bar = progress.add_task("training", total=settings.steps, completed=state["step"], loss=math.nan)
         for step in range(state["step"], settings.steps):
             loss.train()
-            optimizer.param_groups[0]["lr"] = learning_rate(step, settings)
+            for optimizer in optimizers:
+                optimizer.param_groups[0]["lr"] = learning_rate(step, settings)
+                optimizer.zero_grad()
             batch = examples[batch_indices(len(examples), step, settings)[fabric.global_rank :: fabric.world_size]]
             value = wrapped(fabric.to_device(batch))
-            optimizer.zero_grad()
             fabric.backward(value)
-            fabric.clip_gradients(wrapped, optimizer, max_norm=1.0)
-            optimizer.step()
+            torch.nn.utils.clip_grad_norm_(wrapped.parameters(), max_norm=1.0)
+            for optimizer in optimizers:
+                optimizer.step()
             done = step + 1
 
             mean = float(fabric.all_reduce(value.detach(), reduce_op="mean"))  # type: ignore[arg-type]
@@ -133,6 +149,25 @@ def fit(
                 save_checkpoint(fabric, checkpoint, state | {"step": done, "seconds": saved_at - started})
     loss.eval()
     return time.monotonic() - started
+
+
+def make_optimizers(loss: nn.Module, settings: Settings) -> list[torch.optim.Optimizer]:
+    """AdamW (Loshchilov and Hutter 2019), and Muon (Jordan et al. 2024) for the matrices of transformer blocks.
+
+    Muon makes the singular values of each update equal; scaled to AdamW's size (Liu et al. 2025, arXiv 2502.16982) it
+    shares its learning rate, and a prior reaches the same loss in fewer steps.
+    """
+    parameters = dict(loss.named_parameters())
+    matrices = {name for name, parameter in parameters.items() if parameter.ndim == 2 and ".blocks." in name}
+    others = [parameter for name, parameter in parameters.items() if name not in matrices]
+    rate = settings.learning_rate
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.99), weight_decay=WEIGHT_DECAY)
+    ]
+    if matrices:
+        chosen = [parameters[name] for name in sorted(matrices)]
+        optimizers.append(torch.optim.Muon(chosen, lr=rate, weight_decay=WEIGHT_DECAY, adjust_lr_fn="match_rms_adamw"))
+    return optimizers
 
 
 def save_checkpoint(fabric: Fabric, path: Path, state: dict) -> None:

@@ -2,16 +2,23 @@
 (() => {
   const here = new URL(".", document.currentScript.src).href;
 
-  // Where require.js looks for a widget package, and embed-amd.js for its icon font.
-  require.config({ baseUrl: here });
-  window.__jupyter_widgets_assets_path__ = here;
+  // Where require.js looks for a widget package. The packages in embed-amd.js take the icon font from beside the file
+  // that require.js believes them to be in.
+  require.config({
+    baseUrl: here,
+    paths: {
+      "@jupyter-widgets/html-manager": here + "html-manager",
+      "@jupyter-widgets/html-manager/dist/libembed-amd": here + "libembed-amd",
+    },
+  });
 
-  // The theme turns icons (<i>) into pictures (<svg>). Unless it puts them inside, it takes away the very elements
-  // that a Play button changes when it is pressed, and the button throws.
-  window.FontAwesomeConfig = { autoReplaceSvg: "nest" };
-
-  // The widget manager speaks to MathJax 2; the site has MathJax 3. Widgets are drawn at "load", and so after this.
+  // What follows happens before the widgets are drawn, which is at "load" too.
   window.addEventListener("load", () => {
+    // The theme's script turns every icon (<i>) into a picture (<svg>), those of widgets as well, and a Play button
+    // that is pressed then throws, for it looks for its <i>. The theme's own icons have been turned by now.
+    window.FontAwesome.noAuto();
+
+    // The widget manager speaks to MathJax 2; the site has MathJax 3.
     if (!window.MathJax) return;
     const typeset = ([, , element]) => MathJax.startup.promise.then(() => MathJax.typesetPromise([element]));
     window.MathJax.Hub = { Queue: typeset };

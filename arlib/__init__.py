@@ -1,6 +1,18 @@
 """The library of *Pixels, Tokens, Bytes*: pictures become tokens, a transformer learns them, and they become bytes."""
 
-from arlib import checkpoints, data, metrics, orders, patches, quantizers, sampling, tokenizer, tokenset, transformer
+from arlib import (
+    causality,
+    checkpoints,
+    data,
+    metrics,
+    orders,
+    patches,
+    quantizers,
+    sampling,
+    tokenizer,
+    tokenset,
+    transformer,
+)
 from arlib.tokenizer import ImageTokenizer
 from arlib.transformer import Prior
 
@@ -30,6 +42,7 @@ def load_pipeline(name: str = "book") -> tuple[Prior, ImageTokenizer, tuple[int,
 __all__ = [
     "ImageTokenizer",
     "Prior",
+    "causality",
     "checkpoints",
     "data",
     "load_autoencoder",

@@ -161,9 +161,8 @@ class CausalAttention(nn.Module):
         self.out = nn.Linear(width, width, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        length = x.shape[1]
-        causal = torch.full((length, length), -torch.inf, device=x.device).triu(1)
         query, key, value = self._project(x)
+        causal = torch.full((x.shape[1], x.shape[1]), -torch.inf, dtype=query.dtype, device=x.device).triu(1)
         return self._attend(query, key, value, causal)
 
     def step(self, x: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, position: int) -> torch.Tensor:
@@ -172,7 +171,8 @@ class CausalAttention(nn.Module):
         keys[:, :, position] = key[:, :, 0]
         values[:, :, position] = value[:, :, 0]
         seen = slice(position + 1)
-        return self._attend(query, keys[:, :, seen], values[:, :, seen], torch.zeros(1, device=x.device))[:, 0]
+        nothing = torch.zeros(1, dtype=query.dtype, device=x.device)
+        return self._attend(query, keys[:, :, seen], values[:, :, seen], nothing)[:, 0]
 
     def _project(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """`(B, T, width)` to query, key and value, each `(B, heads, T, head_width)`."""

@@ -168,7 +168,7 @@ def test_carry_by_hand() -> None:
 @example(([], []))
 @example(([0] * 300, [np.array([1])] * 300))
 @example(([0] * 300, [np.array([MAX_TOTAL])] * 300))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_every_message_comes_back_and_is_as_short_as_promised(message: Message) -> None:
     symbols, tables = message
     payload = encode(symbols, tables)
@@ -177,7 +177,7 @@ def test_every_message_comes_back_and_is_as_short_as_promised(message: Message) 
 
 
 @given(messages(longest=60, largest=300))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_the_payload_is_the_shortest_fraction_of_the_exact_interval(message: Message) -> None:
     symbols, tables = message
     low, width = final_interval(symbols, tables)
@@ -235,20 +235,19 @@ def carries(symbols: list[int], tables: list[np.ndarray]) -> list[int]:
 
 
 def test_carries_of_every_length_happen_and_decode() -> None:
-    """Tables as in `test_carry_by_hand`, but of many widths, so that carries run through 0, 1, 2, … bytes of 255."""
+    """Steer at a point of few bytes: it stays inside while low is just below, 255 after 255. Then step over it."""
     rng = np.random.default_rng(5)
     lengths: list[int] = []
-    for _ in range(300):
-        half = int(2 ** rng.uniform(1, 23))
-        run, after = int(rng.integers(0, 40)), int(rng.integers(0, 5))
-        symbols = [1] * run + [2] + rng.integers(0, 3, size=after).tolist()
-        tables = [np.array([half, 1, half])] * len(symbols)
+    for _ in range(400):
+        point = bytes(rng.integers(0, 256, size=rng.integers(0, 5)).tolist()) + b"\x80"
+        tables = [rng.integers(1, 1000, size=rng.integers(2, 300)) for _ in range(rng.integers(1, 60))]
+        symbols = decode_unchecked(point, tables)
+        symbols[-1] = min(symbols[-1] + 1, len(tables[-1]) - 1)
         payload = encode(symbols, tables)
         assert payload == shortest(*final_interval(symbols, tables))
         assert decode(payload, tables) == symbols
         lengths += carries(symbols, tables)
-    assert set(range(1, 8)) <= set(lengths), sorted(set(lengths))
-    assert max(lengths) > 50
+    assert set(range(1, 20)) <= set(lengths), sorted(set(lengths))
     assert len(lengths) > 200
 
 
@@ -412,7 +411,7 @@ def test_a_bad_payload_decodes_to_some_symbols_of_the_tables(message: Message, d
 
 
 def test_each_payload_of_two_bytes_is_accepted_or_refused_rightly() -> None:
-    tables = [np.array([3, 1, 2])] * 7
+    tables = [np.array([3, 1, 2])] * 4
     accepted = 0
     for value in range(2**16):
         payload = value.to_bytes(2, "big")
@@ -427,7 +426,7 @@ def test_each_payload_of_two_bytes_is_accepted_or_refused_rightly() -> None:
         else:
             with pytest.raises(RangeCoderError):
                 decoder.finish()
-    assert 0 < accepted <= 3**7
+    assert 0 < accepted <= 3**4
 
 
 # ---- Frequencies ----------------------------------------------------------------------------------------------------
@@ -440,7 +439,7 @@ def big_integer_frequencies(weights: list[int], total: int) -> list[int]:
 
 
 @given(st.integers(0, 2**32), st.integers(1, 1500), st.integers(1, 4), st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_frequencies_are_those_of_big_integers(seed: int, size: int, rows: int, data: st.DataObject) -> None:
     rng = np.random.default_rng(seed)
     total = data.draw(st.sampled_from([2**k for k in range(12, 25)] + [size]) | st.integers(size, MAX_TOTAL))

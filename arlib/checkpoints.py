@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from arlib.data import DataError, root, write_atomically
@@ -43,9 +43,11 @@ def load(kind: str, name: str, build: Callable[[dict], Model]) -> Model:
     if header["kind"] != kind:
         raise CheckpointError(f"{path} holds a model of kind {header['kind']!r}, not {kind!r}.")
     model = build(json.loads(header["config"]))
-    with safe_open(path, framework="pt") as weights:
-        state = {key: weights.get_tensor(key).float() for key in weights.keys()}  # noqa: SIM118
-    model.load_state_dict(state)
+    state = {key: weight.float() for key, weight in load_file(path).items()}
+    try:
+        model.load_state_dict(state)
+    except RuntimeError:
+        raise CheckpointError(f"The weights in {path} do not fit the configuration in its header.") from None
     return model.eval()
 
 

@@ -4,9 +4,20 @@ Each token is drawn by turning a uniform random number into a symbol, the way an
 the number falls into the interval that the symbol's probability owns.
 """
 
+from typing import Any, Protocol
+
 import torch
 
-from arlib.transformer import Prior
+
+class SteppingPrior(Protocol):
+    """What sampling needs of a prior: its sizes, and steps with a cache, as `arlib.Prior` has them."""
+
+    vocabulary: int
+    length: int
+
+    def new_cache(self, batch_size: int) -> Any: ...
+
+    def step(self, token: torch.Tensor | None, cache: Any) -> torch.Tensor: ...
 
 
 def probabilities(
@@ -45,7 +56,7 @@ def draw(shares: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def generate(
-    prior: Prior,
+    prior: SteppingPrior,
     count: int,
     seed: int = 0,
     temperature: float = 1.0,
@@ -71,7 +82,7 @@ def generate(
 
 
 def continue_batch(
-    prior: Prior,
+    prior: SteppingPrior,
     start: torch.Tensor,
     uniform: torch.Tensor,
     temperature: float,
@@ -100,7 +111,7 @@ def check_settings(temperature: float, top_k: int | None, top_p: float | None) -
         raise ValueError(f"top_p lies above 0 and up to 1, not at {top_p}.")
 
 
-def check_beginning(beginning: torch.Tensor | None, count: int, prior: Prior) -> torch.Tensor:
+def check_beginning(beginning: torch.Tensor | None, count: int, prior: SteppingPrior) -> torch.Tensor:
     """The beginning of every sequence, `(count, t) int64`; raises `ValueError` where it cannot be one."""
     if beginning is None:
         return torch.zeros((count, 0), dtype=torch.int64)

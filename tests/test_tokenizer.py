@@ -1,7 +1,10 @@
 """The image tokenizer: shapes, exactness, reach, and input that it cannot take."""
 
+from typing import cast
+
 import pytest
 import torch
+from torch import nn
 
 from arlib.patches import patchify
 from arlib.quantizers import BSQ
@@ -41,8 +44,9 @@ def test_one_to_eighteen_bits(images, bits):
 
 def test_the_linear_code_is_one_matrix_applied_to_each_patch(images):
     model = ImageTokenizer(5, depth=0, latent_dim=10).eval()
-    convolution = model.encoder[0]
+    convolution = cast(nn.Conv2d, model.encoder[0])
     matrix = convolution.weight.permute(0, 2, 3, 1).flatten(1)  # (10, p * p * 3), the order of patchify
+    assert convolution.bias is not None
     expected = patchify(to_float(images), 5) @ matrix.T + convolution.bias
     assert torch.allclose(model.encode(images), expected, atol=1e-5)
 

@@ -1,0 +1,120 @@
+"""Weights files: there and back, by name, by hash, by path, and what happens to damaged ones."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import arlib
+from arlib import checkpoints, data
+from arlib.checkpoints import CheckpointError
+from arlib.quantizers import BSQ
+from arlib.tokenizer import ImageTokenizer
+from arlib.transformer import Prior
+
+SHIPPED = sorted((data.root() / "weights").glob("*.safetensors"))
+
+
+@pytest.fixture
+def saved(tmp_path):
+    torch.manual_seed(0)
+    prior = Prior(16, 12, 16, 1, 2, positions=False)
+    path = tmp_path / "prior-mine.safetensors"
+    checkpoints.save(path, "prior", prior, tokenizer="book", grid="3×4")
+    return path, prior
+
+
+def test_a_model_comes_back_to_the_precision_of_float16(saved):
+    path, prior = saved
+    again = arlib.load_prior(str(path))
+    assert again.config == prior.config
+    assert not again.training
+    for name, weight in prior.state_dict().items():
+        loaded = again.state_dict()[name]
+        assert loaded.dtype == torch.float32
+        assert torch.equal(loaded, weight.half().float())
+    header = checkpoints.read_header(path)
+    assert (header["tokenizer"], header["grid"]) == ("book", "3×4")
+
+
+def test_loading_and_saving_again_changes_no_byte(saved, tmp_path):
+    path, _ = saved
+    again = tmp_path / "again.safetensors"
+    checkpoints.save(again, "prior", arlib.load_prior(str(path)), tokenizer="book", grid="3×4")
+    assert again.read_bytes() == path.read_bytes()
+
+
+def test_a_tokenizer_comes_back_with_its_quantizer(tmp_path):
+    path = tmp_path / "tokenizer-mine.safetensors"
+    checkpoints.save(path, "tokenizer", ImageTokenizer(25, 8, 1, quantizer=BSQ(12)))
+    assert arlib.load_tokenizer(str(path)).codebook_size == 4096
+
+
+def test_what_cannot_be_loaded_is_told(saved, tmp_path):
+    path, _ = saved
+    with pytest.raises(CheckpointError, match=r"no prior 'none'.*there are:.*book"):
+        arlib.load_prior("none")
+    with pytest.raises(CheckpointError, match="There is no file"):
+        arlib.load_prior("none.safetensors")
+    with pytest.raises(CheckpointError, match="kind 'prior', not 'tokenizer'"):
+        arlib.load_tokenizer(str(path))
+    whole = path.read_bytes()
+    for damage in (b"", whole[:50], whole[:-10], b"\xff" * 100, b"hello"):
+        path.write_bytes(damage)
+        with pytest.raises(CheckpointError, match="damaged"):
+            arlib.load_prior(str(path))
+    foreign = tmp_path / "foreign.safetensors"
+    save_file({"a": torch.zeros(1)}, foreign)
+    with pytest.raises(CheckpointError, match="not one that arlib wrote"):
+        arlib.load_prior(str(foreign))
+    config = json.dumps(Prior(16, 12, 16, 2, 2).config)
+    save_file({"a": torch.zeros(1)}, foreign, metadata={"kind": "prior", "config": config})
+    with pytest.raises(CheckpointError, match="do not fit"):
+        arlib.load_prior(str(foreign))
+
+
+def test_a_failed_write_leaves_the_old_weights_whole(saved, monkeypatch):
+    path, prior = saved
+    whole = path.read_bytes()
+
+    def full(weights, partial, metadata):
+        data.Path(partial).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoints, "save_file", full)
+    with pytest.raises(data.DataError, match="No space left"):
+        checkpoints.save(path, "prior", prior)
+    assert path.read_bytes() == whole
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_shipped_file_has_its_size_and_a_true_card(path):
+    assert path.stat().st_size < 10_000_000
+    card = path.with_suffix(".md").read_text(encoding="utf-8")
+    assert checkpoints.sha256(path) in card
+    for fact in ("trained by | `python -m arlib train", "seed", "minutes on", "valid", "licence"):
+        assert fact in card
+    assert "/work" not in card
+
+
+def test_shipped_models_are_found_by_name_and_by_hash():
+    path = checkpoints.find("tokenizer", "book")
+    assert checkpoints.find("tokenizer", f"sha256:{checkpoints.sha256(path)[:24]}") == path
+    prior, tokenizer, (height, width) = arlib.load_pipeline("book")
+    assert (prior.length, prior.vocabulary) == (height * width, tokenizer.codebook_size)
+
+
+def test_the_data_sets_of_tokens_are_what_the_tokenizer_gives():
+    """A few frames of each split; another machine may choose another token where a latent lies on an edge."""
+    tokenizer = arlib.load_tokenizer("book")
+    digest = checkpoints.sha256(checkpoints.find("tokenizer", "book"))
+    for split in data.SPLITS:
+        shipped = arlib.tokenset.read(data.root() / "tokens" / f"{split}.tokens")
+        paths = data.files("supertuxkart", split)
+        assert len(shipped.grids) == len(paths)
+        assert digest.startswith(shipped.tokenizer)
+        chosen = range(0, len(paths), len(paths) // 8)
+        grids = tokenizer.encode(torch.stack([data.read_image(paths[place]) for place in chosen]))
+        assert (grids == shipped.grids[list(chosen)]).double().mean() > 0.999

@@ -32,11 +32,20 @@ def load_prior(name: str = "book") -> Prior:
     return checkpoints.load("prior", name, Prior.from_config)
 
 
-def load_pipeline(name: str = "book") -> tuple[Prior, ImageTokenizer, tuple[int, int]]:
-    """A prior, the very tokenizer whose tokens it has learned, and the grid's height and width in tokens."""
+def load_pipeline(name: str = "book", tokenizer: str | None = None) -> tuple[Prior, ImageTokenizer, tuple[int, int]]:
+    """A prior, the very tokenizer whose tokens it has learned, and the grid's height and width in tokens.
+
+    A tokenizer that is not among the shipped ones has to be named. Raises `CheckpointError` where there is none, or
+    where the one named is not the prior's.
+    """
     header = checkpoints.read_header(checkpoints.find("prior", name))
     height, width = header["grid"].split("×")
-    return load_prior(name), load_tokenizer(header["tokenizer"]), (int(height), int(width))
+    weights = checkpoints.find("tokenizer", tokenizer or header["tokenizer"])
+    if not f"sha256:{checkpoints.sha256(weights)}".startswith(header["tokenizer"]):
+        raise checkpoints.CheckpointError(
+            f"The prior {name} has learned the tokens of another tokenizer than {weights}."
+        )
+    return load_prior(name), load_tokenizer(str(weights)), (int(height), int(width))
 
 
 __all__ = [

@@ -28,7 +28,8 @@ def save(path: str | Path, kind: str, model: Any, **extra: str) -> None:
     `extra` adds strings to the header, as a prior's `tokenizer`. A failed write leaves the old file whole.
     """
     weights = {name: weight.detach().half().contiguous() for name, weight in model.state_dict().items()}
-    header = {"kind": kind, "config": json.dumps(model.config), **extra}
+    # One string: several would come in another order each time, and the file would have another hash.
+    header = {"arlib": json.dumps({"kind": kind, "config": model.config, **extra}, sort_keys=True)}
     write_atomically(path, lambda partial: save_file(weights, partial, metadata=header))
 
 
@@ -42,7 +43,7 @@ def load(kind: str, name: str, build: Callable[[dict], Model]) -> Model:
     header = read_header(path)
     if header["kind"] != kind:
         raise CheckpointError(f"{path} holds a model of kind {header['kind']!r}, not {kind!r}.")
-    model = build(json.loads(header["config"]))
+    model = build(header["config"])
     state = {key: weight.float() for key, weight in load_file(path).items()}
     try:
         model.load_state_dict(state)
@@ -51,16 +52,16 @@ def load(kind: str, name: str, build: Callable[[dict], Model]) -> Model:
     return model.eval()
 
 
-def read_header(path: str | Path) -> dict[str, str]:
-    """The strings in a weights file's header: "kind", "config" (JSON), and what `save` was given besides."""
+def read_header(path: str | Path) -> dict[str, Any]:
+    """What a weights file's header tells: "kind", "config", and what `save` was given besides."""
     try:
         with safe_open(path, framework="pt") as weights:
             header = weights.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} is damaged or is no safetensors file: {error}.") from None
-    if not {"kind", "config"} <= header.keys():
+    if "arlib" not in header:
         raise CheckpointError(f"{path} is a safetensors file, but not one that arlib wrote.")
-    return header
+    return json.loads(header["arlib"])
 
 
 def find(kind: str, name: str) -> Path:

@@ -72,6 +72,7 @@ def generate(
     begin: Annotated[Path | None, typer.Option("--from", help="An image to complete.")] = None,
     keep_rows: Annotated[int | None, typer.Option(help="Rows of tokens of that image to keep.")] = None,
     prior: PriorName = "book",
+    tokenizer: Annotated[str | None, typer.Option(help="The prior's own, if left out.")] = None,
     fit: Fit = False,
 ) -> None:
     """Sample new pictures, or complete the top of a given one."""
@@ -82,16 +83,16 @@ def generate(
         raise ValueError("--from and --keep-rows go together: an image, and how many of its rows of tokens to keep.")
     if out.exists() and not out.is_dir():
         raise data.DataError(f"{out} is a file. Name a folder.")
-    model, tokenizer, (height, width) = arlib.load_pipeline(prior)
+    model, decoder, (height, width) = arlib.load_pipeline(prior, tokenizer)
     beginning = None
     if begin is not None and keep_rows is not None:
         if not 0 <= keep_rows <= height:
             raise ValueError(f"--keep-rows lies between 0 and {height}, the rows of tokens of a picture.")
-        image = data.read_image(begin, height * tokenizer.patch_size, width * tokenizer.patch_size, fit)
-        beginning = orders.raster(tokenizer.encode(image[None]))[0, : keep_rows * width]
+        image = data.read_image(begin, height * decoder.patch_size, width * decoder.patch_size, fit)
+        beginning = orders.raster(decoder.encode(image[None]))[0, : keep_rows * width]
     with console.status(f"sampling {count} pictures"):
         tokens = sampling.generate(model, count, seed, temperature, top_k, top_p, beginning)
-        images = tokenizer.decode(orders.unraster(tokens, height, width))
+        images = decoder.decode(orders.unraster(tokens, height, width))
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

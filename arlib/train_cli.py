@@ -10,11 +10,14 @@ import typer
 
 import arlib
 from arlib import checkpoints, data, metrics, tokenset, training
+from arlib.patches import check_divides
 from arlib.quantizers import BSQ
 from arlib.report import prior_figures, tokenizer_figures
 from arlib.tokenizer import ImageTokenizer
 from arlib.training import NextTokenLoss, ReconstructionLoss, Settings
 from arlib.transformer import Prior
+
+FRAMES = "the SuperTuxKart frames (data/README.md), with the mirror image of each"
 
 app = typer.Typer(no_args_is_help=True, help="Train a model; its folder can be watched with TensorBoard and resumed.")
 
@@ -120,7 +123,7 @@ def prior(
     extra = {"tokenizer": f"sha256:{sets[0].tokenizer}", "grid": f"{height}×{columns}"}
     path = save(out, "prior", name, model, **extra)
     figures = prior_figures(arlib.load_prior(str(path)), held_out.grids) if comparable else {}
-    write_card(path, model, seconds, settings, figures)
+    write_card(path, model, seconds, settings, figures, "the data sets of tokens that the command names")
 
 
 def train_on_images(
@@ -130,6 +133,7 @@ def train_on_images(
     images = data.load(source, "train") if source == "supertuxkart" else data.load_folder(source)
     held_out = data.load("supertuxkart", "valid")
     refuse_held_out(images, torch.cat([held_out, data.load("supertuxkart", "unseen")]))
+    check_divides(images.shape[1], images.shape[2], loss.model.patch_size)
 
     def validate() -> dict[str, float]:
         some = held_out[::8]
@@ -139,7 +143,8 @@ def train_on_images(
     seconds = training.fit(loss, examples, settings, out, validate, resume)
     path = save(out, kind, name, loss.model)
     stored = checkpoints.load(kind, str(path), ImageTokenizer.from_config)
-    write_card(path, loss.model, seconds, settings, tokenizer_figures(stored, held_out))
+    learned_from = "pictures of one's own" if source != "supertuxkart" else f"the train split of {FRAMES}"
+    write_card(path, loss.model, seconds, settings, tokenizer_figures(stored, held_out), learned_from)
 
 
 def refuse_held_out(examples: torch.Tensor, held_out: torch.Tensor) -> None:
@@ -160,7 +165,12 @@ def save(out: Path, kind: str, name: str, model: ImageTokenizer | Prior, **extra
 
 
 def write_card(
-    path: Path, model: ImageTokenizer | Prior, seconds: float, settings: Settings, figures: dict[str, str]
+    path: Path,
+    model: ImageTokenizer | Prior,
+    seconds: float,
+    settings: Settings,
+    figures: dict[str, str],
+    learned_from: str,
 ) -> None:
     """The card: how to train the model again, what it learned from, and the figures that the stored file reaches."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--resume"]
@@ -170,8 +180,8 @@ def write_card(
         "time": f"{seconds / 60:.1f} minutes on {torch.get_num_threads()} CPU cores",
         "parameters": f"{checkpoints.parameter_count(model):,}, stored as float16",
         **figures,
-        "learned from": "the train split of the SuperTuxKart frames (see data/README.md) and nothing else",
-        "licence": "CC BY-SA 4.0, as the frames it learned from; credit the SuperTuxKart team and its artists",
+        "learned from": learned_from,
+        "licence": "that of the pictures it learned from",
     }
     card = checkpoints.write_card(path, facts)
     print(f"{path}\n{card}")

@@ -80,6 +80,13 @@ class Settings:
     checkpoint_seconds: float = 120.0
     validations: int = 20  # how often in the run `validate` is called
 
+    def __post_init__(self):
+        for name in ("steps", "batch_size", "devices", "learning_rate"):
+            if getattr(self, name) <= 0:
+                raise DataError(f"{name.replace('_', ' ')} is above 0, not {getattr(self, name)}.")
+        if self.precision not in ("32-true", "bf16-mixed"):
+            raise DataError(f"The precision is 32-true or bf16-mixed, not {self.precision}.")
+
 
 def fit(
     loss: nn.Module,

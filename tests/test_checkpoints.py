@@ -68,8 +68,8 @@ def test_what_cannot_be_loaded_is_told(saved, tmp_path):
     save_file({"a": torch.zeros(1)}, foreign)
     with pytest.raises(CheckpointError, match="not one that arlib wrote"):
         arlib.load_prior(str(foreign))
-    config = json.dumps(Prior(16, 12, 16, 2, 2).config)
-    save_file({"a": torch.zeros(1)}, foreign, metadata={"kind": "prior", "config": config})
+    header = json.dumps({"kind": "prior", "config": Prior(16, 12, 16, 2, 2).config})
+    save_file({"a": torch.zeros(1)}, foreign, metadata={"arlib": header})
     with pytest.raises(CheckpointError, match="do not fit"):
         arlib.load_prior(str(foreign))
 

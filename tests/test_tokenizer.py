@@ -54,7 +54,9 @@ def test_the_linear_code_is_one_matrix_applied_to_each_patch(images):
 def test_the_decoder_is_given_the_tokens_and_nothing_else(images):
     tokenizer = ImageTokenizer(5, width=8, depth=1, quantizer=BSQ(10)).eval()
     in_training, _ = tokenizer(to_float(images))
-    assert torch.equal(to_uint8(in_training.detach()), tokenizer.decode(tokenizer.encode(images)))
+    decoded = tokenizer.decode(tokenizer.encode(images))
+    # The straight-through sum u + (û - u) is û up to its last bit, so a value may round to the next grey level.
+    assert (to_uint8(in_training.detach()).int() - decoded.int()).abs().max() <= 1
 
 
 def test_a_block_reaches_one_patch_further(images):

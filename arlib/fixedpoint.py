@@ -1,0 +1,318 @@
+"""Fixed point: the integer twin of a trained prior, whose logits are the same bits everywhere (chapter 11).
+
+A decoder needs the encoder's probabilities again, bit for bit. Floats cannot promise that: a sum of floats depends on
+its order, and the order on the batch, the cache, the threads, the processor and the version of torch. A sum of integers
+does not. So the twin computes with integers, and keeps them in float64 tensors, because matrix products are fast there:
+as long as no part of a sum can pass 2^53, each is exact, in whatever order a library adds. The rule, all of it:
+
+- An *activation* is an integer in units of 2^-14. It saturates at ±(2^22 - 1), which stands for almost ±256.
+- A *weight* is an integer in units of 2^-16, rounded once, when the twin is made. The gain of a norm and the
+  1/√head_width of the attention are multiplied into the matrix behind them before that.
+- A *matrix product* is then in units of 2^-30. The sum of |weights| of a row, times the largest activation, bounds all
+  parts of its sum; a prior for which one bound passes 2^53 is refused. The result is rounded to units of 2^-14 again.
+- *Roots and quotients* are rounded down. The processor's own may be wrong in the last bit (torch's float64 roots differ
+  between machines), so they are only a proposal, which a comparison of integers accepts or corrects.
+- *exp and GELU* are tables of integers with a step of 2^-10, made by decimal arithmetic, not by a library of floats.
+- *Logits* are integers in units of 2^-10; `frequencies` makes of them, by a table, what the range coder needs.
+
+Where nothing else is said, rounding goes to the nearest integer, ties to the even one. What else is used, products with
+powers of two, `round`, `clamp`, `amax` and comparisons, is exact for floats on every machine.
+
+Sources: J. Ballé, N. Johnston and D. Minnen, "Integer networks for data compression with latent-variable models" (ICLR
+2019), for the failure and the way out; B. Jacob et al., "Quantization and training of neural networks for efficient
+integer-arithmetic-only inference" (CVPR 2018).
+"""
+
+import functools
+import hashlib
+import json
+import math
+from decimal import Context, Decimal, localcontext
+
+import torch
+import torch.nn.functional as F
+
+from arlib import rangecoder
+from arlib.transformer import Cache, Prior
+
+RULE = 1  # the version of the rule; it changes with any number below, and with it the digest of every twin
+EXACT = 1 << 53  # float64 holds every integer up to here
+UNIT = 14  # activations are in units of 2^-14
+LARGEST = (1 << 22) - 1  # and saturate here
+WEIGHT_UNIT = 16
+TABLE_UNIT = 10  # the step of the tables, and the unit of the logits
+ATTENTION_BITS = 20  # the attention's table has 2^20 for exp(0)
+CODING_BITS = 36  # the coder's has 2^36, as a probability of 2^-24 still counts there
+SCALE_BITS = 22  # the precision of 1/√head_width
+ROOT_BITS = 48  # the precision of √width
+
+
+class FixedPointError(ValueError):
+    """A prior that has no twin, a device that cannot compute it, or logits of another kind; the message says which."""
+
+
+@functools.cache
+def tables() -> dict[str, tuple[int, ...]]:
+    """The three tables of integers; entry n belongs to x = n / 1024, and the last entry, a 0, to all that follows.
+
+    "attention" is exp(-x) in units of 2^-20, "coding" exp(-x) in units of 2^-36, and "gelu" the gap x · Φ(-x) between
+    ReLU and GELU, in units of 2^-14. They are rounded from 40 decimal digits, and no entry comes closer than 10^-6 to
+    where the rounding turns: another way to compute them gives the same integers.
+    """
+    # Python's decimal arithmetic is defined to the last digit, exp and roots too, and is the same on every machine.
+    with localcontext(Context(prec=40)):
+        step = Decimal(1) / (1 << TABLE_UNIT)
+        gaps = [0, round(_gap(step))]
+        while gaps[-1]:
+            gaps.append(round(_gap(len(gaps) * step)))
+        return {
+            "attention": _exponentials(step, ATTENTION_BITS),
+            "coding": _exponentials(step, CODING_BITS),
+            "gelu": tuple(gaps),
+        }
+
+
+def _exponentials(step: Decimal, bits: int) -> tuple[int, ...]:
+    power, ratio, entries = Decimal(1 << bits), (-step).exp(), [1 << bits]
+    while entries[-1]:
+        power *= ratio
+        entries.append(round(power))
+    return tuple(entries)
+
+
+def _gap(x: Decimal) -> Decimal:
+    """x · Φ(-x) in units of 2^-14, where Φ(x) = 1/2 + φ(x) · (x + x³/3 + x⁵/(3·5) + …), the normal distribution."""
+    square = x * x
+    term = total = x
+    odd = 1
+    while term > Decimal("1e-30"):
+        odd += 2
+        term *= square
+        term /= odd
+        total += term
+    density = (-square / 2).exp() / (2 * Decimal("3.141592653589793238462643383279502884197169399")).sqrt()
+    return (1 << UNIT) * x * (Decimal("0.5") - density * total)
+
+
+def weights(logits: torch.Tensor) -> torch.Tensor:
+    """What each symbol weighs, exp(logit - largest logit) in units of 2^-36: `(..., V) int64` to `(..., V) int64`.
+
+    Raises `FixedPointError` for logits that are not int64.
+    """
+    if logits.dtype != torch.int64:
+        raise FixedPointError(f"A twin's logits are int64, not {str(logits.dtype).removeprefix('torch.')}.")
+    table = _coding_table(logits.device)
+    return table.take((logits.amax(-1, keepdim=True) - logits).clamp_(max=len(table) - 1))
+
+
+def frequencies(logits: torch.Tensor) -> torch.Tensor:
+    """The range coder's table: a twin's logits `(..., V) int64` to frequencies `(..., V) int64` ≥ 1 that sum to 2^24.
+
+    They are `rangecoder.frequencies` of the `weights`, whose errors it raises as well.
+    """
+    return rangecoder.frequencies(weights(logits))
+
+
+@functools.cache
+def _coding_table(device: torch.device) -> torch.Tensor:
+    return torch.tensor(tables()["coding"], device=device)
+
+
+class Twin:
+    """The integer twin of a prior: its logits depend on the prior's float32 weights and the tokens, on nothing else.
+
+    `forward` (the twin itself is called, too), `new_cache` and `step` are used like those of `arlib.Prior`. Logits are
+    int64 in units of 2^-10: `sampling.generate(twin, count, temperature=1024)` draws at a temperature of 1.
+    `bounds` has for each sum the largest value that any part of it can take, whatever the tokens. Raises
+    `FixedPointError` for a prior for which one of them passes 2^53, and for a device without float64.
+    """
+
+    def __init__(self, prior: Prior, device: torch.device | str = "cpu"):
+        try:
+            torch.zeros(1, dtype=torch.float64, device=device)
+        except (TypeError, RuntimeError) as error:
+            raise FixedPointError(
+                f"A twin computes in float64, which device {str(device)!r} does not offer here: use the CPU. ({error})"
+            ) from None
+        self.config = prior.config
+        self.vocabulary, self.length, self.shift = prior.vocabulary, prior.length, prior.shift
+        width, self.heads = prior.config["width"], prior.config["heads"]
+        self.head_width = width // self.heads
+        self.epsilon = (width << 2 * UNIT) // 100_000  # the prior's 1e-5, as part of a sum of squares
+        self.clamps: int | None = None  # counted where it is not None
+        self.bounds: dict[str, int] = {}
+        squares = width * LARGEST**2 + self.epsilon
+        root_width = math.isqrt(width << 2 * ROOT_BITS)
+        self._bound("squares in a norm", (math.isqrt(squares) + 1) ** 2)
+        self._bound("normalised values", root_width + math.isqrt(squares) + 1)
+        self._bound("differences of scores", 2 * self.head_width * LARGEST**2)
+        self._bound("attended values", (self.length << ATTENTION_BITS) * (LARGEST + 1))
+        self.weights = {name: weight.to(device) for name, weight in self._integers(prior).items()}
+        self._root_width = torch.tensor(root_width, dtype=torch.float64, device=device)
+        self._attention = torch.tensor(tables()["attention"], dtype=torch.float64, device=device)
+        self._gap = torch.tensor(tables()["gelu"], dtype=torch.float64, device=device)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Teacher forcing: `(B, T) int64`, T ≤ length, to logits `(B, T, vocabulary) int64` in units of 2^-10.
+
+        Raises `ValueError` for another shape or dtype, or a token outside the vocabulary.
+        """
+        Prior._check(self, tokens)  # type: ignore[arg-type]  # the same demands in the same words
+        if tokens.numel() == 0:
+            return tokens.new_zeros(*tokens.shape, self.vocabulary)
+        x = F.embedding(tokens, self.weights["embedding.weight"])
+        if self.shift:
+            x = torch.cat([self.weights["start"].expand(len(x), 1, -1), x[:, :-1]], dim=1)
+        if "positions" in self.weights:
+            x = x + self.weights["positions"][: tokens.shape[1]]
+        return self._logits(x)
+
+    __call__ = forward
+
+    def new_cache(self, batch_size: int) -> Cache:
+        """An empty cache for `step`, on the twin's device."""
+        shape = (self.config["depth"], batch_size, self.heads, self.length, self.head_width)
+        empty = self.weights["start"].new_zeros(shape)
+        return Cache(empty, empty.clone())
+
+    def step(self, token: torch.Tensor | None, cache: Cache) -> torch.Tensor:
+        """Read one token `(B,) int64` of each sequence and give the logits `(B, vocabulary) int64` of the next.
+
+        The first call reads the start token: `token=None`. `cache` is filled in place.
+        Raises `ValueError` where the sequence is at its end, or None comes at the wrong time.
+        """
+        if cache.read >= self.length:
+            raise ValueError(f"This prior knows sequences of {self.length} tokens, and all of them have been read.")
+        if (token is None) != (cache.read == 0):
+            raise ValueError("step reads the start token (None) first, and only then.")
+        if token is None:
+            x = self.weights["start"].expand(cache.keys.shape[1], -1)
+        else:
+            x = F.embedding(token, self.weights["embedding.weight"])
+        if "positions" in self.weights:
+            x = x + self.weights["positions"][cache.read]
+        logits = self._logits(x[:, None], cache)[:, 0]
+        cache.read += 1
+        return logits
+
+    def count_clamps(self, tokens: torch.Tensor) -> int:
+        """How many activations saturate in a forward pass of `(B, T) int64`. None should: there the prior has no twin.
+
+        Raises `ValueError` as `forward` does.
+        """
+        self.clamps = 0
+        try:
+            self.forward(tokens)
+            return self.clamps
+        finally:
+            self.clamps = None
+
+    def digest(self) -> str:
+        """The SHA-256, in hexadecimal, of all that fixes the frequencies: rule, configuration, tables and weights."""
+        sha = hashlib.sha256(f"arlib.fixedpoint, rule {RULE}: {json.dumps(self.config, sort_keys=True)}".encode())
+        integers = {name: torch.tensor(table) for name, table in tables().items()} | self.weights
+        for name, tensor in sorted(integers.items()):
+            sha.update(f"\n{name} {list(tensor.shape)}: ".encode())
+            sha.update(tensor.cpu().long().numpy().astype("<i8").tobytes())
+        return sha.hexdigest()
+
+    def _logits(self, x: torch.Tensor, cache: Cache | None = None) -> torch.Tensor:
+        """Activations `(B, T, width)` to logits `(B, T, vocabulary)`. With a cache T is 1, and the past is in there."""
+        for block in range(self.config["depth"]):
+            name = f"blocks.{block}."
+            projected = self._product(self._normalise(x), name + "attention.query_key_value.weight")
+            split = self._saturate(projected).unflatten(-1, (3, self.heads, self.head_width))
+            query, key, value = split.permute(2, 0, 3, 1, 4)
+            if cache is not None:
+                cache.keys[block][:, :, cache.read] = key[:, :, 0]
+                cache.values[block][:, :, cache.read] = value[:, :, 0]
+                key, value = cache.keys[block][:, :, : cache.read + 1], cache.values[block][:, :, : cache.read + 1]
+            attended = self._attend(query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1))
+            attended = attended.unflatten(0, (-1, self.heads)).transpose(1, 2).flatten(2)
+            x = self._saturate(self._product(attended, name + "attention.out.weight").add_(x))
+            hidden = self._gelu(self._saturate(self._product(self._normalise(x), name + "up.weight")))
+            x = self._saturate(self._product(hidden, name + "down.weight").add_(x))
+        return self._product(self._normalise(x), "head.weight", TABLE_UNIT).long()
+
+    def _product(self, x: torch.Tensor, name: str, unit: int = UNIT) -> torch.Tensor:
+        """Activations `(B, T, columns)` times a matrix, `(B, T, rows)` in units of 2^-unit."""
+        return (x @ self.weights[name].T).mul_(2.0 ** (unit - UNIT - WEIGHT_UNIT)).round_()
+
+    def _saturate(self, x: torch.Tensor) -> torch.Tensor:
+        if self.clamps is not None:
+            self.clamps += int((x.abs() > LARGEST).sum())
+        return x.clamp_(-LARGEST, LARGEST)
+
+    def _normalise(self, x: torch.Tensor) -> torch.Tensor:
+        """x · √width / √(sum of squares): activations, without the gain, at most √width."""
+        root = _root((x * x).sum(-1, keepdim=True).add_(self.epsilon))
+        # As |x| ≤ root, the product of x and the quotient is at most √width in units of 2^-48, and exact.
+        return (x * _quotient(self._root_width, root)).mul_(2.0 ** (UNIT - ROOT_BITS)).round_()
+
+    def _attend(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        """Causal attention: query `(N, T, head_width)`, key and value `(N, S, head_width)`; T is S, or 1 the last."""
+        scores = query @ key.mT
+        if len(query[0]) > 1:
+            future = torch.ones(scores.shape[1:], dtype=torch.bool, device=scores.device).triu(1)
+            scores.masked_fill_(future, -torch.inf)  # exp's table ends long before infinity, with a 0
+        below = (scores.amax(-1, keepdim=True) - scores).mul_(2.0 ** (TABLE_UNIT - 2 * UNIT))
+        powers = _look_up(self._attention, below)
+        return _quotient(powers @ value, powers.sum(-1, keepdim=True))
+
+    def _gelu(self, x: torch.Tensor) -> torch.Tensor:
+        """GELU(x) = ReLU(x) - |x| · Φ(-|x|); the gap dies out at both ends, so that its table is short."""
+        gap = _look_up(self._gap, x.abs().mul_(2.0 ** (TABLE_UNIT - UNIT)))
+        return x.clamp_(min=0).sub_(gap)
+
+    def _integers(self, prior: Prior) -> dict[str, torch.Tensor]:
+        """All weights of the twin by the prior's names: activations `start`, `embedding.weight`, `positions`; matrices."""
+        # A product of two float32 numbers is exact in float64.
+        state = {name: weight.detach().cpu().float().double() for name, weight in prior.state_dict().items()}
+        integers = {}
+        for name in ("start", "embedding.weight", "positions"):
+            if name in state:
+                integers[name] = (state[name] * 2.0**UNIT).round()
+        largest = {name: weight.abs().max().item() for name, weight in integers.items()}
+        first = max(largest["start"], largest["embedding.weight"]) + largest.get("positions", 0)
+        self._bound("embeddings", first, LARGEST)
+        inverse_root = math.isqrt((1 << 2 * SCALE_BITS) // self.head_width)
+        for name, weight in state.items():
+            if weight.dim() != 2 or name in integers:
+                continue
+            norm = name.replace("attention.query_key_value", "attention_norm").replace("up", "mlp_norm")
+            gain = state[norm.replace("head", "norm")] if not name.endswith(("out.weight", "down.weight")) else 1.0
+            fine = (weight * gain * 2.0**24).round()
+            self._bound(f"elements of {name}", fine.abs().max().item() * 2**SCALE_BITS)
+            scale = torch.full((len(fine), 1), 2.0**SCALE_BITS, dtype=torch.float64)
+            if "query" in name:
+                scale[: len(fine) // 3] = inverse_root
+            integers[name] = (fine * scale * 2.0 ** (WEIGHT_UNIT - SCALE_BITS - 24)).round()
+            self._bound(name, int(integers[name].abs().sum(-1).max()) * LARGEST)
+        return integers
+
+    def _bound(self, name: str, largest: float, limit: int = EXACT) -> None:
+        if not largest <= limit:  # so that NaN is refused
+            raise FixedPointError(
+                f"This prior has no twin: its {name} could reach {largest / limit:.3g} times what the twin can hold. "
+                "Its weights are too large, or it is too wide or too long."
+            )
+        self.bounds[name] = int(largest)
+
+
+def _root(square: torch.Tensor) -> torch.Tensor:
+    """The root of integers below 2^53, rounded down, whatever the last bits of `torch.sqrt` are.
+
+    A root that is less than 1/2 off rounds to the one below the true root, or to the one above, whose square tells it.
+    """
+    root = torch.sqrt(square).round_()
+    return root.sub_((root * root > square).double())
+
+
+def _quotient(number: torch.Tensor, divisor: torch.Tensor) -> torch.Tensor:
+    """Integers by positive integers, rounded down, whatever the last bits of `torch.div` are: see `_root`."""
+    quotient = torch.div(number, divisor).round_()
+    return quotient.sub_((quotient * divisor > number).double())
+
+
+def _look_up(table: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    return table.take(index.round_().clamp_(max=len(table) - 1).long())

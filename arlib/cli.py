@@ -4,7 +4,6 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import click
 import torch
 import typer
 from rich.console import Console
@@ -115,9 +114,9 @@ def main() -> None:
     """Run a command; whatever was wrong with what it was given is one line on standard error and exit code 2."""
     try:
         app(standalone_mode=False, prog_name="arlib")
-    except click.exceptions.Abort:
+    except typer.Abort:
         sys.exit(130)
-    except click.ClickException as error:
+    except typer.TyperException as error:
         complain(error.format_message())
     except ValueError as error:
         complain(str(error))

@@ -56,7 +56,7 @@ WRONG: dict[str, tuple[list[object], str]] = {
     "weights that are none": (["reconstruct", FRAME, "out.png", "--tokenizer", "text.safetensors"], "no file"),
     "temperature zero": (["generate", "--out", "new", "--temperature", 0], "above 0"),
     "a temperature below": (["generate", "--out", "new", "--temperature", -1], "above 0"),
-    "a temperature in words": (["generate", "--out", "new", "--temperature", "hot"], "not a valid float"),
+    "a temperature in words": (["generate", "--out", "new", "--temperature", "hot"], "valid number"),
     "no pictures": (["generate", "--out", "new", "--count", 0], "at least 1"),
     "top-k zero": (["generate", "--out", "new", "--top-k", 0], "at least 1"),
     "top-p above one": (["generate", "--out", "new", "--top-p", 1.5], "up to 1"),

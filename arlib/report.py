@@ -3,10 +3,12 @@
 from collections.abc import Iterator
 
 import torch
+from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 import arlib
-from arlib import data, metrics
+from arlib import data, metrics, orders
 from arlib.tokenizer import ImageTokenizer
 from arlib.transformer import Prior
 
@@ -40,22 +42,31 @@ def evaluation_tables(tokenizer_name: str, prior_name: str) -> Iterator[Table]:
 
 
 def pipeline_table(tokenizer: ImageTokenizer, prior: Prior, title: str) -> Table:
+    """A row a split. The whole of `train` takes some minutes, so a bar on standard error shows how far it is."""
     table = Table("split", "frames", "MSE", "PSNR", "codes used", "bits per token", "bits per frame", title=title)
     for split in data.SPLITS:
         images = data.load("supertuxkart", split)
-        grids = tokenizer.encode(images)
-        again = tokenizer.decode(grids)
-        bits = metrics.bits(prior, grids.flatten(1))
+        batches = track(images.split(64), f"{split:6}", console=Console(stderr=True), transient=True)
+        parts = [measure(tokenizer, prior, batch) for batch in batches]
+        errors, ratios, bits, grids = (torch.cat(part) for part in zip(*parts, strict=True))
         table.add_row(
             split,
             f"{len(images):,}",
-            f"{metrics.mse(images, again).mean():.5f}",
-            f"{metrics.psnr(images, again).mean():.2f} dB",
+            f"{errors.mean():.5f}",
+            f"{ratios.mean():.2f} dB",
             f"{metrics.codebook_usage(grids, tokenizer.codebook_size):.1%}",
             f"{bits.mean():.3f}",
             f"{bits.sum(1).mean():,.0f}",
         )
     return table
+
+
+def measure(tokenizer: ImageTokenizer, prior: Prior, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Of each picture: squared error `(B,)`, PSNR `(B,)`, surprises `(B, T)` in bits, tokens `(B, T)`."""
+    grids = tokenizer.encode(images)
+    again = tokenizer.decode(grids)
+    tokens = orders.raster(grids)
+    return metrics.mse(images, again), metrics.psnr(images, again), metrics.bits(prior, tokens), tokens
 
 
 def autoencoder_table() -> Table:

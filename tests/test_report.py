@@ -1,0 +1,66 @@
+"""The tables of `evaluate`: each figure again, by another way."""
+
+import pytest
+import torch
+from rich.console import Console
+
+import arlib
+from arlib import data, report
+
+
+@pytest.fixture
+def few_frames(monkeypatch):
+    """Five frames of valid for every split, as the real ones take minutes."""
+    frames = data.load("supertuxkart", "valid")[::60]
+    monkeypatch.setattr(data, "load", lambda name, split: frames)
+    return frames
+
+
+def rendered(table) -> str:
+    console = Console(width=160, record=True, quiet=True)
+    console.print(table)
+    return console.export_text()
+
+
+def test_the_figures_of_a_split(few_frames):
+    tokenizer, prior = arlib.load_tokenizer("book"), arlib.load_prior("book")
+    text = rendered(report.pipeline_table(tokenizer, prior, "a title"))
+    grids = tokenizer.encode(few_frames)
+    again = tokenizer.decode(grids)
+    errors = ((few_frames.double() - again.double()) / 255).square().flatten(1).mean(1)
+    with torch.no_grad():
+        chances = prior(grids.flatten(1)).double().softmax(-1).gather(2, grids.flatten(1)[..., None])
+    bits = -chances.log2().mean().item()
+    row = next(line for line in text.splitlines() if "valid" in line)
+    figures = [
+        "5",
+        f"{errors.mean().item():.5f}",
+        f"{(-10 * errors.log10()).mean().item():.2f} dB",
+        f"{len(set(grids.flatten().tolist())) / 1024:.1%}",
+        f"{bits:.3f}",
+        f"{600 * bits:,.0f}",
+    ]
+    assert [cell.strip() for cell in row.split("│")[2:-1]] == figures
+    assert all(split in text for split in data.SPLITS)
+
+
+def test_the_shipped_autoencoders(few_frames):
+    text = rendered(report.autoencoder_table())
+    for name in report.AUTOENCODERS:
+        row = next(line for line in text.splitlines() if f" {name} " in line)
+        again = arlib.load_autoencoder(name).reconstruct(few_frames)
+        error = ((few_frames.double() - again.double()) / 255).square().mean().item()
+        assert f"{error:.5f}" in row
+        assert error < 0.010 or "-5" not in name
+
+
+def test_the_figures_that_the_book_promises_hold_on_the_whole_of_valid():
+    frames = data.load("supertuxkart", "valid")
+    tokenizer = arlib.load_tokenizer("book")
+    grids = tokenizer.encode(frames)
+    assert arlib.metrics.mse(frames, tokenizer.decode(grids)).mean() <= 0.0050
+    train = arlib.tokenset.read(data.root() / "tokens" / "train.tokens").grids
+    assert arlib.metrics.codebook_usage(train, 1024) >= 0.95
+    # Every fourth frame, to save time; `evaluate` has them all.
+    assert arlib.metrics.bits(arlib.load_prior("book"), grids[::4].flatten(1)).sum(1).mean() <= 3000
+    assert arlib.metrics.mse(frames, arlib.load_autoencoder("conv-5").reconstruct(frames)).mean() <= 0.010

@@ -43,8 +43,9 @@ WEIGHT_UNIT = 16
 TABLE_UNIT = 10  # the step of the tables, and the unit of the logits
 ATTENTION_BITS = 20  # the attention's table has 2^20 for exp(0)
 CODING_BITS = 36  # the coder's has 2^36, as a probability of 2^-24 still counts there
-SCALE_BITS = 22  # the precision of 1/√head_width
 ROOT_BITS = 48  # the precision of √width
+SCALE_BITS = 22  # and of 1/√head_width,
+FINE = 24  # which multiplies weights in units of 2^-24
 
 
 class FixedPointError(ValueError):
@@ -124,16 +125,12 @@ class Twin:
     `forward` (the twin itself is called, too), `new_cache` and `step` are used like those of `arlib.Prior`. Logits are
     int64 in units of 2^-10: `sampling.generate(twin, count, temperature=1024)` draws at a temperature of 1.
     `bounds` has for each sum the largest value that any part of it can take, whatever the tokens. Raises
-    `FixedPointError` for a prior for which one of them passes 2^53, and for a device without float64.
+    `FixedPointError` for a prior for which one of them reaches 2^53, and for a device without float64.
     """
 
     def __init__(self, prior: Prior, device: torch.device | str = "cpu"):
-        try:
-            torch.zeros(1, dtype=torch.float64, device=device)
-        except (TypeError, RuntimeError) as error:
-            raise FixedPointError(
-                f"A twin computes in float64, which device {str(device)!r} does not offer here: use the CPU. ({error})"
-            ) from None
+        if torch.device(device).type == "mps":
+            raise FixedPointError("A twin computes in float64, which the device mps does not have: use device='cpu'.")
         self.config = prior.config
         self.vocabulary, self.length, self.shift = prior.vocabulary, prior.length, prior.shift
         width, self.heads = prior.config["width"], prior.config["heads"]
@@ -141,16 +138,15 @@ class Twin:
         self.epsilon = (width << 2 * UNIT) // 100_000  # the prior's 1e-5, as part of a sum of squares
         self.clamps: int | None = None  # counted where it is not None
         self.bounds: dict[str, int] = {}
-        squares = width * LARGEST**2 + self.epsilon
+        root = math.isqrt(width * LARGEST**2 + self.epsilon) + 1
         root_width = math.isqrt(width << 2 * ROOT_BITS)
-        self._bound("squares in a norm", (math.isqrt(squares) + 1) ** 2)
-        self._bound("normalised values", root_width + math.isqrt(squares) + 1)
+        self._bound("squares in a norm", root**2)
+        self._bound("normalised values", root_width + root)
         self._bound("differences of scores", 2 * self.head_width * LARGEST**2)
         self._bound("attended values", (self.length << ATTENTION_BITS) * (LARGEST + 1))
         self.weights = {name: weight.to(device) for name, weight in self._integers(prior).items()}
-        self._root_width = torch.tensor(root_width, dtype=torch.float64, device=device)
-        self._attention = torch.tensor(tables()["attention"], dtype=torch.float64, device=device)
-        self._gap = torch.tensor(tables()["gelu"], dtype=torch.float64, device=device)
+        float64 = functools.partial(torch.tensor, dtype=torch.float64, device=device)
+        self._root_width, self._exp, self._gap = map(float64, (root_width, tables()["attention"], tables()["gelu"]))
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """Teacher forcing: `(B, T) int64`, T ≤ length, to logits `(B, T, vocabulary) int64` in units of 2^-10.
@@ -196,16 +192,14 @@ class Twin:
         return logits
 
     def count_clamps(self, tokens: torch.Tensor) -> int:
-        """How many activations saturate in a forward pass of `(B, T) int64`. None should: there the prior has no twin.
+        """How many activations saturate in a forward pass of `(B, T) int64`. Where any does, the twin leaves the prior.
 
         Raises `ValueError` as `forward` does.
         """
         self.clamps = 0
-        try:
-            self.forward(tokens)
-            return self.clamps
-        finally:
-            self.clamps = None
+        self.forward(tokens)
+        clamps, self.clamps = self.clamps, None
+        return clamps
 
     def digest(self) -> str:
         """The SHA-256, in hexadecimal, of all that fixes the frequencies: rule, configuration, tables and weights."""
@@ -236,7 +230,7 @@ class Twin:
 
     def _product(self, x: torch.Tensor, name: str, unit: int = UNIT) -> torch.Tensor:
         """Activations `(B, T, columns)` times a matrix, `(B, T, rows)` in units of 2^-unit."""
-        return (x @ self.weights[name].T).mul_(2.0 ** (unit - UNIT - WEIGHT_UNIT)).round_()
+        return F.linear(x, self.weights[name]).mul_(2.0 ** (unit - UNIT - WEIGHT_UNIT)).round_()
 
     def _saturate(self, x: torch.Tensor) -> torch.Tensor:
         if self.clamps is not None:
@@ -256,7 +250,7 @@ class Twin:
             future = torch.ones(scores.shape[1:], dtype=torch.bool, device=scores.device).triu(1)
             scores.masked_fill_(future, -torch.inf)  # exp's table ends long before infinity, with a 0
         below = (scores.amax(-1, keepdim=True) - scores).mul_(2.0 ** (TABLE_UNIT - 2 * UNIT))
-        powers = _look_up(self._attention, below)
+        powers = _look_up(self._exp, below)
         return _quotient(powers @ value, powers.sum(-1, keepdim=True))
 
     def _gelu(self, x: torch.Tensor) -> torch.Tensor:
@@ -265,36 +259,34 @@ class Twin:
         return x.clamp_(min=0).sub_(gap)
 
     def _integers(self, prior: Prior) -> dict[str, torch.Tensor]:
-        """All weights of the twin by the prior's names: activations `start`, `embedding.weight`, `positions`; matrices."""
-        # A product of two float32 numbers is exact in float64.
+        """The weights under the prior's names: `start`, `embedding.weight`, `positions` as activations, then matrices.
+
+        A matrix contains the gain of the norm before it, and the rows that make the query 1/√head_width too.
+        """
         state = {name: weight.detach().cpu().float().double() for name, weight in prior.state_dict().items()}
         integers = {}
-        for name in ("start", "embedding.weight", "positions"):
-            if name in state:
-                integers[name] = (state[name] * 2.0**UNIT).round()
-        largest = {name: weight.abs().max().item() for name, weight in integers.items()}
-        first = max(largest["start"], largest["embedding.weight"]) + largest.get("positions", 0)
-        self._bound("embeddings", first, LARGEST)
-        inverse_root = math.isqrt((1 << 2 * SCALE_BITS) // self.head_width)
-        for name, weight in state.items():
-            if weight.dim() != 2 or name in integers:
-                continue
+        for name in ("start", "embedding.weight", "positions")[: 3 if "positions" in state else 2]:
+            integers[name] = (state[name] * 2.0**UNIT).round()
+            self._bound(name, 2 * integers[name].abs().max().item(), LARGEST + 1)  # a half, as two of them are added
+        for name in [name for name in state if name not in integers and "norm" not in name]:
             norm = name.replace("attention.query_key_value", "attention_norm").replace("up", "mlp_norm")
-            gain = state[norm.replace("head", "norm")] if not name.endswith(("out.weight", "down.weight")) else 1.0
-            fine = (weight * gain * 2.0**24).round()
-            self._bound(f"elements of {name}", fine.abs().max().item() * 2**SCALE_BITS)
+            norm = norm.replace("head", "norm")
+            # Exact before it is rounded, being a product of two float32 numbers; with a third it would not be.
+            fine = (state[name] * (state[norm] if norm != name else 1.0) * 2.0**FINE).round()
             scale = torch.full((len(fine), 1), 2.0**SCALE_BITS, dtype=torch.float64)
             if "query" in name:
-                scale[: len(fine) // 3] = inverse_root
-            integers[name] = (fine * scale * 2.0 ** (WEIGHT_UNIT - SCALE_BITS - 24)).round()
-            self._bound(name, int(integers[name].abs().sum(-1).max()) * LARGEST)
+                scale[: len(fine) // 3] = math.isqrt((1 << 2 * SCALE_BITS) // self.head_width)
+            integers[name] = (fine * scale * 2.0 ** (WEIGHT_UNIT - SCALE_BITS - FINE)).round()
+            sums = integers[name].abs().sum(-1).max().item() * LARGEST
+            self._bound(name, max(fine.abs().max().item() * 2**SCALE_BITS, sums))
         return integers
 
     def _bound(self, name: str, largest: float, limit: int = EXACT) -> None:
-        if not largest <= limit:  # so that NaN is refused
+        """Note the largest value that a part of a sum can take; refuse a prior with which it reaches the limit."""
+        if not largest < limit:  # so that NaN is refused
             raise FixedPointError(
-                f"This prior has no twin: its {name} could reach {largest / limit:.3g} times what the twin can hold. "
-                "Its weights are too large, or it is too wide or too long."
+                f"This prior has no twin: {name} could reach {largest / limit:.3g} times what is exact. Its weights are "
+                "too large, or it is too wide or too long."
             )
         self.bounds[name] = int(largest)
 

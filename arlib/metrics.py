@@ -50,6 +50,6 @@ def bits(prior, tokens: torch.Tensor, batch_size: int = 16) -> torch.Tensor:
     """Surprise of each token in bits, -log2 of the probability the prior gave it: `(N, T)` int64 to float32."""
     surprises = []
     for batch in tokens.split(batch_size):
-        logits = prior(batch).float()
+        logits = prior(batch).float().cpu()
         surprises.append(F.cross_entropy(logits.transpose(1, 2), batch, reduction="none") / math.log(2))
     return torch.cat(surprises)

@@ -95,7 +95,7 @@ def continue_batch(
     tokens[:, :given] = start
     cache = prior.new_cache(len(tokens))
     for position in range(prior.length):
-        logits = prior.step(tokens[:, position - 1] if position else None, cache)
+        logits = prior.step(tokens[:, position - 1] if position else None, cache).cpu()
         if position >= given:
             tokens[:, position] = draw(probabilities(logits, temperature, top_k, top_p), uniform[:, position])
     return tokens

@@ -85,7 +85,7 @@ class ImageTokenizer(nn.Module):
             latent = self._latent(to_float(batch))
             return latent if self.quantizer is None else self.quantizer.encode(latent)
 
-        return in_batches(tokens_of, images)
+        return self._in_batches(tokens_of, images)
 
     def decode(self, tokens: torch.Tensor) -> torch.Tensor:
         """Tokens `(B, h, w) int64` to pictures `(B, h * p, w * p, 3) uint8`; latents likewise, without a quantizer.
@@ -104,11 +104,19 @@ class ImageTokenizer(nn.Module):
         def images_of(batch: torch.Tensor) -> torch.Tensor:
             return to_uint8(self._pixels(batch if self.quantizer is None else self.quantizer.decode(batch)))
 
-        return in_batches(images_of, tokens)
+        return self._in_batches(images_of, tokens)
 
     def reconstruct(self, images: torch.Tensor) -> torch.Tensor:
         """`(B, H, W, 3) uint8` to the same, by way of the tokens."""
         return self.decode(self.encode(images))
+
+    @torch.no_grad()
+    def _in_batches(self, function: Callable[[torch.Tensor], torch.Tensor], inputs: torch.Tensor) -> torch.Tensor:
+        """The function applied to a few rows at a time on the model's device, so that memory stays small."""
+        if len(inputs) == 0:
+            raise ValueError("There is no picture in this batch.")
+        device = next(self.parameters()).device
+        return torch.cat([function(batch.to(device)).to(inputs.device) for batch in inputs.split(BATCH)])
 
     def _latent(self, pixels: torch.Tensor) -> torch.Tensor:
         return self.encoder(pixels.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).float()
@@ -169,14 +177,6 @@ def to_float(images: torch.Tensor) -> torch.Tensor:
 def to_uint8(pixels: torch.Tensor) -> torch.Tensor:
     """Float in [-0.5, 0.5] to uint8, rounded to the nearest grey level and clipped to [0, 255]."""
     return ((pixels + 0.5) * 255).round().clamp(0, 255).to(torch.uint8)
-
-
-@torch.no_grad()
-def in_batches(function: Callable[[torch.Tensor], torch.Tensor], inputs: torch.Tensor) -> torch.Tensor:
-    """The function applied to a few rows at a time, so that memory stays small however many there are."""
-    if len(inputs) == 0:
-        raise ValueError("There is no picture in this batch.")
-    return torch.cat([function(batch) for batch in inputs.split(BATCH)])
 
 
 def describe(tensor: torch.Tensor) -> str:

@@ -72,7 +72,7 @@ class Prior(nn.Module):
         Raises `ValueError` for another shape or dtype, or a token outside the vocabulary.
         """
         self._check(tokens)
-        x = self.embedding(tokens)
+        x = self.embedding(tokens.to(self.start.device))
         if self.shift:
             start = self.start.expand(len(x), 1, -1)
             x = torch.cat([start, x[:, :-1]], dim=1)
@@ -101,7 +101,7 @@ class Prior(nn.Module):
             raise ValueError(f"This prior knows sequences of {self.length} tokens, and all of them have been read.")
         if (token is None) != (position == 0):
             raise ValueError("step reads the start token (None) first, and only then.")
-        x = self.start.expand(cache.keys.shape[1], -1) if token is None else self.embedding(token)
+        x = self.start.expand(cache.keys.shape[1], -1) if token is None else self.embedding(token.to(self.start.device))
         if self.positions is not None:
             x = x + self.positions[position]
         for block, keys, values in zip(self.blocks, cache.keys, cache.values, strict=True):

@@ -160,6 +160,12 @@ def test_carry_by_hand() -> None:
     assert encode(symbols[:-1], tables[:-1]) == b"\x80"
     assert decode(b"\x80", tables[:-1]) == symbols[:-1]
 
+    # A symbol that begins at exactly 1/2 carries as well, and the message can go on from there.
+    symbols, tables = [1] * 10 + [1, 0, 1], [table] * 10 + [np.array([1, 1])] + [table] * 2
+    payload = encode(symbols, tables)
+    assert payload == shortest(*final_interval(symbols, tables))
+    assert decode(payload, tables) == symbols
+
 
 # ---- Every message --------------------------------------------------------------------------------------------------
 

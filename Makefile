@@ -31,7 +31,7 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 
 test: lint book
-	$(BIN)/pytest --nbval --nbval-current-env tests $(NOTEBOOKS)
+	$(BIN)/pytest --nbval --nbval-current-env --nbval-kernel-startup-timeout 600 tests $(NOTEBOOKS)
 	@echo "All tests passed. The pages that were tested: file://$(CURDIR)/_build/html/index.html"
 
 notebooks: $(INSTALLED)

@@ -24,6 +24,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 pytestmark = pytest.mark.browser
 
 ROOT = Path(__file__).resolve().parent.parent
+PATIENCE = 300  # seconds; a busy machine may need more than the tools' own 30 and 60
 CHROMIUM = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
 # The last keeps a forgotten request from reaching a network where the machine has one.
 FLAGS = [
@@ -53,7 +54,7 @@ def browser() -> Iterator[Browser]:
             pytest.fail(reason)
         pytest.skip(reason)
     with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=PATIENCE * 1000)
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +94,7 @@ def visit_all(browser: Browser, folder: Path, base: str, colours: Any) -> list[s
         name = file.relative_to(folder).as_posix()
         if not name.startswith("_static/"):  # the theme's own templates
             page = browser.new_page(color_scheme=colours)
+            page.set_default_timeout(PATIENCE * 1000)
             pages[name] = visit(page, base, name, found)
             page.close()
     assert pages, f"there is no page in {folder}"
@@ -199,7 +201,7 @@ def probe(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "book").symlink_to(ROOT / "book")  # for the static files alone
     words = v4.new_markdown_cell("# Probe\n\nA formula, $\\boldsymbol{x} = \\cancel{y}$.")
     notebook = v4.new_notebook(cells=[words, v4.new_code_cell(PROBE)])
-    NotebookClient(notebook, kernel_name="python3").execute()
+    NotebookClient(notebook, kernel_name="python3", startup_timeout=PATIENCE).execute()
     nbformat.write(notebook, folder / "probe.ipynb")
     jupyter_book = Path(sys.executable).with_name("jupyter-book")
     built = subprocess.run([jupyter_book, "build", folder, "-W", "-n", "--keep-going"], capture_output=True, text=True)
@@ -214,6 +216,7 @@ def test_formulas_and_widgets_need_no_network(browser: Browser, probe: Path, ove
 
 def test_formulas_and_widgets_work_without_a_kernel(browser: Browser, probe: Path) -> None:
     page = browser.new_page()
+    page.set_default_timeout(PATIENCE * 1000)
     raised: list[str] = []
     page.on("pageerror", lambda it: raised.append(str(it)))
     page.goto((probe / "probe.html").as_uri(), wait_until="networkidle")

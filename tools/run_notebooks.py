@@ -39,7 +39,12 @@ def run(path: Path) -> None:
     notebook.metadata["kernelspec"] = KERNEL
     where = {"metadata": {"path": str(path.parent)}}
     client = NotebookClient(
-        notebook, timeout=SECONDS_PER_CELL, kernel_name=KERNEL["name"], record_timing=False, resources=where
+        notebook,
+        timeout=SECONDS_PER_CELL,
+        startup_timeout=SECONDS_PER_CELL,
+        kernel_name=KERNEL["name"],
+        record_timing=False,
+        resources=where,
     )
     client.execute()
     # Not the patch version of the Python that ran it, which differs from one machine to the next.

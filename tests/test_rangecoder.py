@@ -8,13 +8,18 @@ import constriction
 import numpy as np
 import pytest
 import torch
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from arlib import rangecoder
 from arlib.rangecoder import MAX_TOTAL, Decoder, Encoder, RangeCoderError, cumulate, decode, encode, frequencies
 
 Message = tuple[list[int], list[np.ndarray]]
+
+
+def examples(count: int) -> settings:
+    """So many examples, however long they take: on a busy machine nothing may fail for being slow."""
+    return settings(max_examples=count, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def random_table(rng: np.random.Generator, size: int, total: int) -> np.ndarray:
@@ -174,7 +179,7 @@ def test_carry_by_hand() -> None:
 @example(([], []))
 @example(([0] * 300, [np.array([1])] * 300))
 @example(([0] * 300, [np.array([MAX_TOTAL])] * 300))
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_every_message_comes_back_and_is_as_short_as_promised(message: Message) -> None:
     symbols, tables = message
     payload = encode(symbols, tables)
@@ -183,7 +188,7 @@ def test_every_message_comes_back_and_is_as_short_as_promised(message: Message) 
 
 
 @given(messages(longest=60, largest=300))
-@settings(max_examples=150, deadline=None)
+@examples(150)
 def test_the_payload_is_the_shortest_fraction_of_the_exact_interval(message: Message) -> None:
     symbols, tables = message
     low, width = final_interval(symbols, tables)
@@ -258,7 +263,7 @@ def test_carries_of_every_length_happen_and_decode() -> None:
 
 
 @given(messages(longest=8, largest=40))
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_no_shorter_payload_decodes_to_the_message(message: Message) -> None:
     """Everything that is shorter by a byte is tried where that is one byte, and its likeliest neighbours where more."""
     symbols, tables = message
@@ -273,7 +278,7 @@ def test_no_shorter_payload_decodes_to_the_message(message: Message) -> None:
 
 
 @given(messages(longest=50), st.integers(1, 40))
-@settings(max_examples=50, deadline=None)
+@examples(50)
 def test_past_the_end_there_are_zeros(message: Message, zeros: int) -> None:
     symbols, tables = message
     padded = encode(symbols, tables) + bytes(zeros)
@@ -361,7 +366,7 @@ def test_constriction_uses_the_same_table() -> None:
 
 
 @given(st.integers(0, 2**32), st.integers(2, 1024), st.integers(0, 300))
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_never_longer_than_constriction(seed: int, size: int, length: int) -> None:
     rng = np.random.default_rng(seed)
     table = random_table(rng, size, MAX_TOTAL)
@@ -392,7 +397,7 @@ def test_bits_over_the_ideal_beside_constriction(capsys: pytest.CaptureFixture[s
 
 
 @given(messages(longest=100), st.data())
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_a_bad_payload_decodes_to_some_symbols_of_the_tables(message: Message, data: st.DataObject) -> None:
     symbols, tables = message
     payload = encode(symbols, tables)
@@ -445,7 +450,7 @@ def big_integer_frequencies(weights: list[int], total: int) -> list[int]:
 
 
 @given(st.integers(0, 2**32), st.integers(1, 1500), st.integers(1, 4), st.data())
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_frequencies_are_those_of_big_integers(seed: int, size: int, rows: int, data: st.DataObject) -> None:
     rng = np.random.default_rng(seed)
     total = data.draw(st.sampled_from([2**k for k in range(12, 25)] + [size]) | st.integers(size, MAX_TOTAL))

@@ -12,7 +12,7 @@ import arlib
 from arlib import checkpoints, data, metrics, orders, sampling, tokenset, train_cli
 from arlib.report import evaluation_tables
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=arlib.__doc__)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=arlib.__doc__)
 app.add_typer(train_cli.app, name="train")
 console = Console()
 
@@ -117,7 +117,7 @@ def main() -> None:
     except typer.Abort:
         sys.exit(130)
     except typer.TyperException as error:
-        complain(error.format_message())
+        complain(f"{error.format_message().rstrip('.')}. --help behind a command tells what it takes.")
     except ValueError as error:
         complain(str(error))
 

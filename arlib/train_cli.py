@@ -19,7 +19,7 @@ from arlib.transformer import Prior
 
 FRAMES = "the SuperTuxKart frames (data/README.md), with the mirror image of each"
 
-app = typer.Typer(no_args_is_help=True, help="Train a model; its folder can be watched with TensorBoard and resumed.")
+app = typer.Typer(help="Train a model; its folder can be watched with TensorBoard and resumed.")
 
 Name = Annotated[str, typer.Option(help="The name of the new model.")]
 Out = Annotated[Path, typer.Option(help="The folder for curves, checkpoints and the trained weights.")]

@@ -81,6 +81,8 @@ WRONG: dict[str, tuple[list[object], str]] = {
     "resume nothing": (["train", "tokenizer", "--name", "x", "--out", "run", "--resume"], "no checkpoint"),
     "an unknown model": (["train", "diffusion"], "No such command"),
     "an unknown command": (["paint"], "No such command"),
+    "no command": ([], "Missing command"),
+    "no model to train": (["train"], "Missing command"),
 }
 
 

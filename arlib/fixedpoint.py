@@ -122,8 +122,8 @@ def _coding_table(device: torch.device) -> torch.Tensor:
 class Twin:
     """The integer twin of a prior: its logits depend on the prior's float32 weights and the tokens, on nothing else.
 
-    `forward` (the twin itself is called, too), `new_cache` and `step` are used like those of `arlib.Prior`. Logits are
-    int64 in units of 2^-10: `sampling.generate(twin, count, temperature=1024)` draws at a temperature of 1.
+    `forward`, `new_cache` and `step` are used like those of `arlib.Prior`, and calling the twin is `forward`. Logits
+    are int64 in units of 2^-10: `sampling.generate(twin, count, temperature=1024)` draws at a temperature of 1.
     `bounds` has for each sum the largest value that any part of it can take, whatever the tokens. Raises
     `FixedPointError` for a prior for which one of them reaches 2^53, and for a device without float64.
     """
@@ -131,7 +131,7 @@ class Twin:
     def __init__(self, prior: Prior, device: torch.device | str = "cpu"):
         if torch.device(device).type == "mps":
             raise FixedPointError("A twin computes in float64, which the device mps does not have: use device='cpu'.")
-        self.config = prior.config
+        self.config, self.device = prior.config, torch.device(device)
         self.vocabulary, self.length, self.shift = prior.vocabulary, prior.length, prior.shift
         width, self.heads = prior.config["width"], prior.config["heads"]
         self.head_width = width // self.heads
@@ -143,7 +143,7 @@ class Twin:
         self._bound("squares in a norm", root**2)
         self._bound("normalised values", root_width + root)
         self._bound("differences of scores", 2 * self.head_width * LARGEST**2)
-        self._bound("attended values", (self.length << ATTENTION_BITS) * (LARGEST + 1))
+        self._bound("attended values", (self.length << ATTENTION_BITS) * LARGEST)
         self.weights = {name: weight.to(device) for name, weight in self._integers(prior).items()}
         float64 = functools.partial(torch.tensor, dtype=torch.float64, device=device)
         self._root_width, self._exp, self._gap = map(float64, (root_width, tables()["attention"], tables()["gelu"]))
@@ -155,8 +155,8 @@ class Twin:
         """
         Prior._check(self, tokens)  # type: ignore[arg-type]  # the same demands in the same words
         if tokens.numel() == 0:
-            return tokens.new_zeros(*tokens.shape, self.vocabulary)
-        x = F.embedding(tokens, self.weights["embedding.weight"])
+            return torch.zeros((*tokens.shape, self.vocabulary), dtype=torch.int64, device=self.device)
+        x = F.embedding(tokens.to(self.device), self.weights["embedding.weight"])
         if self.shift:
             x = torch.cat([self.weights["start"].expand(len(x), 1, -1), x[:, :-1]], dim=1)
         if "positions" in self.weights:
@@ -184,7 +184,7 @@ class Twin:
         if token is None:
             x = self.weights["start"].expand(cache.keys.shape[1], -1)
         else:
-            x = F.embedding(token, self.weights["embedding.weight"])
+            x = F.embedding(token.to(self.device), self.weights["embedding.weight"])
         if "positions" in self.weights:
             x = x + self.weights["positions"][cache.read]
         logits = self._logits(x[:, None], cache)[:, 0]
@@ -197,9 +197,11 @@ class Twin:
         Raises `ValueError` as `forward` does.
         """
         self.clamps = 0
-        self.forward(tokens)
-        clamps, self.clamps = self.clamps, None
-        return clamps
+        try:
+            self.forward(tokens)
+            return self.clamps
+        finally:
+            self.clamps = None
 
     def digest(self) -> str:
         """The SHA-256, in hexadecimal, of all that fixes the frequencies: rule, configuration, tables and weights."""
@@ -259,7 +261,7 @@ class Twin:
         return x.clamp_(min=0).sub_(gap)
 
     def _integers(self, prior: Prior) -> dict[str, torch.Tensor]:
-        """The weights under the prior's names: `start`, `embedding.weight`, `positions` as activations, then matrices.
+        """Weights under the prior's names: `start`, `embedding.weight` and `positions` as activations, then matrices.
 
         A matrix contains the gain of the norm before it, and the rows that make the query 1/√head_width too.
         """
@@ -285,8 +287,8 @@ class Twin:
         """Note the largest value that a part of a sum can take; refuse a prior with which it reaches the limit."""
         if not largest < limit:  # so that NaN is refused
             raise FixedPointError(
-                f"This prior has no twin: {name} could reach {largest / limit:.3g} times what is exact. Its weights are "
-                "too large, or it is too wide or too long."
+                f"This prior has no twin: {name} could reach {largest:,.0f}, and must stay below "
+                f"{limit:,}. Its weights are too large, or it is too wide or too long."
             )
         self.bounds[name] = int(largest)
 

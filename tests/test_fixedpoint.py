@@ -1,0 +1,505 @@
+"""The integer twin: against big integers, against wrong processors, against itself in every mode and on every path."""
+
+import hashlib
+import math
+import os
+import subprocess
+import sys
+from fractions import Fraction
+from functools import cache
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import arlib
+from arlib import causality, fixedpoint, rangecoder, sampling
+from arlib.data import root
+from arlib.fixedpoint import EXACT, LARGEST, FixedPointError, Twin
+from arlib.transformer import Prior
+
+VOCABULARY, LENGTH = 11, 12
+
+# The SHA-256 of the tables; of the twin in SCRIPT; and of its logits.
+TABLES = "73a46f31609d1e1ce7fc5f04d45f91a45c76ea6b171e1312f7a5b3a22af69829"
+DIGEST = "39bd547a63b7566769cb9a1fa3e9d06c81bd92064fa3540ae0a59012b110fe30"
+LOGITS = "f61b3b3dbf65617b3d85cf626d788dc12940de9e284e975a08d05388236e70c4"
+
+
+def build(scale=0.4, dtype=torch.float32, seed=0, **config) -> Prior:
+    """A small prior whose weights are large enough that attention is far from an average."""
+    torch.manual_seed(seed)
+    prior = Prior(**{"vocabulary": VOCABULARY, "length": LENGTH, "width": 16, "depth": 2, "heads": 4, **config})
+    for parameter in prior.parameters():
+        torch.nn.init.normal_(parameter, std=scale)
+    return prior.to(dtype).eval()
+
+
+def sequences(count=3, length=LENGTH, vocabulary=VOCABULARY) -> torch.Tensor:
+    return torch.randint(vocabulary, (count, length), generator=torch.Generator().manual_seed(1))
+
+
+def step_by_step(prior, tokens: torch.Tensor) -> torch.Tensor:
+    cache = prior.new_cache(len(tokens))
+    return torch.stack([prior.step(token, cache) for token in [None, *tokens[:, :-1].T]], dim=1)
+
+
+# ---- the tables ----
+
+BITS = 300  # of the oracle's fixed point numbers
+
+
+@cache
+def oracle_tables() -> dict[str, list[Fraction]]:
+    """Every entry before it is rounded, by other series than the library's, in integers with 300 binary places."""
+    one = 1 << BITS
+
+    def exp_minus(n: int) -> int:  # exp(-n / 1024) for n ≤ 1024, by the alternating series
+        total, term, k = 0, one, 0
+        while term:
+            total, k = total + term * (-1) ** k, k + 1
+            term = term * n // (k << 10)
+        return total
+
+    def arctan_inverse(n: int) -> int:
+        total, power, k = 0, one // n, 0
+        while power:
+            total, k = total + power // (2 * k + 1) * (-1) ** k, k + 1
+            power //= n * n
+        return total
+
+    parts, whole = [exp_minus(n) for n in range(1024)], [one]
+    for _ in range(30):
+        whole.append(whole[-1] * exp_minus(1024) >> BITS)
+    exps = [whole[n >> 10] * parts[n % 1024] >> BITS for n in range(30 << 10)]
+    pi = 4 * (4 * arctan_inverse(5) - arctan_inverse(239))  # Machin's formula
+    root_two_pi = math.isqrt(2 * pi << BITS)
+    gaps = []
+    for n in range(6 << 10):  # x (1/2 - 1/√2π Σ (-1)^k x^(2k+1) / (2^k k! (2k+1))), with x = n / 1024
+        total, power, k = 0, n * one >> 10, 0
+        while power:
+            total, k = total + power // (2 * k + 1) * (-1) ** k, k + 1
+            power = power * n * n // (k << 21)
+        gaps.append((one // 2 - (total << BITS) // root_two_pi) * n >> 10)
+    units = {"attention": (20, exps), "coding": (36, exps), "gelu": (14, gaps)}
+    return {name: [Fraction(number << unit, one) for number in numbers] for name, (unit, numbers) in units.items()}
+
+
+def test_tables_are_rounded_right():
+    for name, table in fixedpoint.tables().items():
+        numbers = oracle_tables()[name]
+        assert list(table) == [round(number) for number in numbers[: len(table)]]
+        assert table[-1] == 0
+        assert all(entry > 0 for entry in table[name == "gelu" : -1])
+        assert max(numbers[len(table) :]) < Fraction(1, 2)
+        # What is left of one unit: no other right way to compute them can round otherwise.
+        assert min(abs(number % 1 - Fraction(1, 2)) for number in numbers) > Fraction(1, 10**6)
+
+
+def test_tables_are_the_committed_ones():
+    content = repr(sorted(fixedpoint.tables().items())).encode()
+    assert hashlib.sha256(content).hexdigest() == TABLES
+
+
+# ---- an oracle of big integers ----
+
+
+def oracle(prior: Prior, tokens: list[int]) -> list[list[int]]:
+    """The twin's logits of one sequence, from the rule alone: lists of Python integers, in loops."""
+    state = {name: weight.float().double().tolist() for name, weight in prior.state_dict().items()}
+    config = prior.config
+    width, heads = config["width"], config["heads"]
+    per_head, largest = width // heads, 2**22 - 1
+    table = {name: [round(number) for number in numbers] for name, numbers in oracle_tables().items()}
+
+    def look_up(name, x, unit):
+        return table[name][min(nearest(x, unit), len(table[name]) - 1)]
+
+    def nearest(x, unit):
+        return round(Fraction(x, 2**unit))
+
+    def saturate(x):
+        return max(-largest, min(largest, x))
+
+    def activations(values):
+        return [round(Fraction(value) * 2**14) for value in values]
+
+    def matrix(name, norm=None, query=0):
+        rows = []
+        gains = state[f"{norm}.weight"] if norm else [1] * len(state[f"{name}.weight"][0])
+        for r, row in enumerate(state[f"{name}.weight"]):
+            fine = [round(Fraction(value) * Fraction(gain) * 2**24) for value, gain in zip(row, gains, strict=True)]
+            scale = math.isqrt(2**44 // per_head) if r < query else 2**22
+            rows.append([round(Fraction(value * scale, 2**30)) for value in fine])
+        return rows
+
+    def product(rows, x, unit):
+        return [nearest(sum(w * a for w, a in zip(row, x, strict=True)), unit) for row in rows]
+
+    def norm(x):
+        size = math.isqrt(sum(a * a for a in x) + width * 2**28 // 100_000)
+        factor = math.isqrt(width * 2**96) // size
+        return [nearest(a * factor, 34) for a in x]
+
+    def gelu(x):
+        return [max(a, 0) - look_up("gelu", abs(a), 4) for a in x]
+
+    stream = [activations(state["embedding.weight"][token]) for token in tokens]
+    if config["shift"]:
+        stream = [activations(state["start"]), *stream[:-1]]
+    if config["positions"]:
+        places = [activations(row) for row in state["positions"]]
+        stream = [[a + b for a, b in zip(x, places[t], strict=True)] for t, x in enumerate(stream)]
+    for name in (f"blocks.{block}" for block in range(config["depth"])):
+        project = matrix(f"{name}.attention.query_key_value", f"{name}.attention_norm", width)
+        out = matrix(f"{name}.attention.out")
+        up, down = matrix(f"{name}.up", f"{name}.mlp_norm"), matrix(f"{name}.down")
+        triples = [[saturate(a) for a in product(project, norm(x), 16)] for x in stream]
+        after = []
+        for t, x in enumerate(stream):
+            attended = []
+            for head in range(heads):
+                first = head * per_head
+                query = triples[t][first : first + per_head]
+                keys = [triple[width + first : width + first + per_head] for triple in triples[: t + 1]]
+                values = [triple[2 * width + first : 2 * width + first + per_head] for triple in triples[: t + 1]]
+                scores = [sum(a * b for a, b in zip(query, key, strict=True)) for key in keys]
+                powers = [look_up("attention", max(scores) - score, 18) for score in scores]
+                for column in zip(*values, strict=True):
+                    attended.append(sum(p * a for p, a in zip(powers, column, strict=True)) // sum(powers))
+            after.append([saturate(a + b) for a, b in zip(x, product(out, attended, 16), strict=True)])
+        stream = []
+        for x in after:
+            hidden = gelu([saturate(a) for a in product(up, norm(x), 16)])
+            stream.append([saturate(a + b) for a, b in zip(x, product(down, hidden, 16), strict=True)])
+    return [product(matrix("head", "norm"), norm(x), 20) for x in stream]
+
+
+CONFIGS = [
+    {},
+    {"positions": False},
+    {"shift": False},
+    {"width": 18, "heads": 3, "depth": 1},  # a head of 6, whose root no power of two tells
+    {"scale": 0.02},  # as before training
+    {"scale": 1.0},  # attention to one token only, deep into the tables' ends
+    {"scale": 2.5},  # saturates
+]
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=str)
+def test_forward_and_step_equal_the_oracle(config):
+    prior = build(**config)
+    twin, tokens = Twin(prior), sequences(2)
+    assert (twin.count_clamps(tokens) > 0) == (config.get("scale") == 2.5)
+    logits = twin(tokens)
+    assert logits.dtype == torch.int64
+    assert logits.tolist() == [oracle(prior, sample) for sample in tokens.tolist()]
+    if prior.shift:
+        assert torch.equal(step_by_step(twin, tokens), logits)
+
+
+@pytest.mark.parametrize("config", CONFIGS[:5], ids=str)
+def test_the_twin_follows_the_prior(config):
+    prior, tokens = build(**config).double(), sequences(8)
+    with torch.no_grad():
+        logits = prior(tokens)
+    apart = (Twin(prior)(tokens) * 2.0**-10 - logits).abs().max()
+    assert apart < 0.01
+    assert logits.std() > 10 * apart or config.get("scale") == 0.02
+
+
+# ---- processors that are wrong in the last bit ----
+
+
+def test_roots_and_quotients_are_exact_whatever_the_processor(monkeypatch):
+    roots = torch.arange(1, 2**26, 12345)
+    squares = torch.cat([roots**2 + offset for offset in (-1, 0, 1)] + [roots**2 + roots])
+    for change in (lambda x: x, down, up, lambda x: x + 0.4, lambda x: x - 0.4):
+        monkeypatch.setattr(torch, "sqrt", lambda x, change=change: change(x.sqrt()))
+        found = fixedpoint._root(squares.double()).long()
+        assert found.tolist() == [math.isqrt(square) for square in squares.tolist()]
+        monkeypatch.setattr(torch, "div", lambda x, y, change=change: change(x / y))
+        numbers = torch.cat([roots * 2**20, -roots * 2**20, roots * 77, roots * 77 - 1, -roots * 77, 1 - roots * 77])
+        for divisor in (1, 3, 77, 2**20, 2**20 + 1):
+            found = fixedpoint._quotient(numbers.double(), torch.tensor(float(divisor), dtype=torch.float64))
+            assert found.long().tolist() == [number // divisor for number in numbers.tolist()]
+
+
+def down(x: torch.Tensor) -> torch.Tensor:
+    return x.nextafter(torch.full_like(x, -torch.inf))
+
+
+def up(x: torch.Tensor) -> torch.Tensor:
+    return x.nextafter(torch.full_like(x, torch.inf))
+
+
+@pytest.mark.parametrize("change", [down, up])
+@pytest.mark.parametrize("function", ["sqrt", "div"])
+def test_a_processor_wrong_by_one_bit_gives_the_same_logits(monkeypatch, function, change):
+    twin, tokens = Twin(build()), sequences()
+    expected, right, apart = twin(tokens), getattr(torch, function), []
+
+    def wrong(*numbers):
+        apart.append((change(right(*numbers)) - right(*numbers)).abs().max())
+        return change(right(*numbers))
+
+    monkeypatch.setattr(torch, function, wrong)
+    assert torch.equal(twin(tokens), expected)
+    assert torch.equal(step_by_step(twin, tokens), expected)
+    assert min(apart) > 0
+
+
+# ---- itself, in every mode and on every path ----
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_forward_is_step_is_any_batch(data):
+    heads, depth, length = (data.draw(st.integers(1, 3)) for _ in range(3))
+    config = {"vocabulary": 5, "length": 5 * length, "heads": heads, "width": heads * data.draw(st.integers(1, 9))}
+    scale = data.draw(st.sampled_from([0.02, 0.3, 1.0, 2.5]))
+    positions = data.draw(st.booleans())
+    twin = Twin(build(scale, seed=data.draw(st.integers(0, 99)), depth=depth, positions=positions, **config))
+    tokens = sequences(data.draw(st.integers(1, 9)), data.draw(st.integers(1, 5 * length)), 5)
+    logits = twin(tokens)
+    assert torch.equal(step_by_step(twin, tokens), logits)
+    some = torch.tensor(data.draw(st.lists(st.integers(0, len(tokens) - 1), min_size=1, max_size=4)))
+    assert torch.equal(twin(tokens[some]), logits[some])
+    assert torch.equal(step_by_step(twin, tokens[some]), logits[some])
+    for shorter in range(tokens.shape[1] + 1):
+        assert torch.equal(twin(tokens[:, :shorter]), logits[:, :shorter])
+
+
+# Weights without a random generator and without a rounding: multiples of 2^-9 from a linear congruence. Wide enough for
+# the matrix products to be cut into blocks and given to several threads.
+SCRIPT = """
+import hashlib, torch
+from arlib.fixedpoint import Twin
+from arlib.transformer import Prior
+prior = Prior(vocabulary=300, length=160, width=96, depth=2, heads=3)
+number = 1
+for name, weight in prior.state_dict().items():
+    for _ in range(2):
+        number = number * 1103515245 % 2**31
+    numbers = (torch.arange(weight.numel()) * 1103515245 + number) % 2**31 // 2**9 % 256 - 128
+    weight.copy_((numbers * 2.0**-9 + ("norm" in name)).view(weight.shape))
+twin, tokens = Twin(prior), torch.arange(4 * 160).view(4, 160) ** 2 % 293
+print(torch.backends.cpu.get_cpu_capability(), twin.digest())
+for threads in (1, 2):
+    torch.set_num_threads(threads)
+    cache = twin.new_cache(4)
+    cached = torch.stack([twin.step(token, cache) for token in [None, *tokens[:, :-1].T]], dim=1)
+    for logits in (twin(tokens), torch.cat([twin(tokens[:1]), twin(tokens[1:])]), cached):
+        print(hashlib.sha256(logits.numpy().astype("<i8").tobytes()).hexdigest())
+"""
+PATHS = ["DEFAULT", "AVX2", "AVX512"]
+CAPABILITY = torch.backends.cpu.get_cpu_capability()
+KNOWN = PATHS[: PATHS.index(CAPABILITY) + 1] if CAPABILITY in PATHS else [CAPABILITY]
+
+
+@pytest.mark.parametrize("blas", [path for path in KNOWN if path != "DEFAULT"] or ["any"])
+@pytest.mark.parametrize("capability", KNOWN)
+def test_threads_and_instruction_sets_give_the_committed_logits(capability, blas):
+    paths = {"ATEN_CPU_CAPABILITY": capability.lower(), "MKL_ENABLE_INSTRUCTIONS": blas, "OMP_NUM_THREADS": "2"}
+    command = [sys.executable, "-c", SCRIPT]
+    done = subprocess.run(command, env={**os.environ, **paths}, capture_output=True, text=True, check=True)
+    (used, digest), *hashes = (line.split() for line in done.stdout.splitlines())
+    assert used == capability
+    assert digest == DIGEST
+    assert hashes == [[LOGITS]] * 6
+
+
+def test_causality():
+    for positions in (True, False):
+        report = causality.check(Twin(build(positions=positions)), trials=1)
+        assert report.ok, report
+        assert set(report.symptoms) == {"grad", "no_grad", "cached"}
+    assert not causality.check(Twin(build(shift=False)), trials=1).ok
+
+
+def test_sampling():
+    tokens = sampling.generate(Twin(build()), 5, temperature=1024)
+    assert tokens.shape == (5, LENGTH)
+    assert len(tokens.unique()) > 5
+
+
+# ---- bounds ----
+
+
+def test_bounds_hold_with_every_activation_at_the_clamp():
+    twin = Twin(build())
+    assert max(twin.bounds.values()) < EXACT
+    for name, weight in twin.weights.items():
+        if weight.dim() == 2 and name not in ("embedding.weight", "positions"):
+            rows = [[abs(int(value)) for value in row] for row in weight.tolist()]
+            assert LARGEST * max(map(sum, rows)) <= twin.bounds[name]
+
+
+def test_sums_are_exact_up_to_the_bounds():
+    """The largest prior there is a twin of: 512 wide, two heads, 2048 long, weights at their limit, all saturated."""
+    prior = Prior(vocabulary=2, length=2048, width=512, depth=1, heads=2)
+    down = prior.state_dict()["blocks.0.down.weight"]
+    down.copy_((torch.arange(512)[:, None] % 7 + torch.arange(2048) % 5) / 2**16 + 15.999)
+    twin = Twin(prior)
+    assert all(twin.bounds[name] > EXACT // 8 for name in list(twin.bounds)[:4])
+    assert twin.bounds["blocks.0.down.weight"] > EXACT * 0.99
+
+    most = torch.full((1, 1, 2048), float(LARGEST), dtype=torch.float64)
+    odd = most - torch.arange(2048) % 3
+    for x in (most, odd, -odd):
+        rows, column = twin.weights["blocks.0.down.weight"].long().tolist(), x.long().flatten().tolist()
+        sums = [sum(w * a for w, a in zip(row, column, strict=True)) for row in rows]
+        assert twin._product(x, "blocks.0.down.weight", 30).long().flatten().tolist() == sums
+
+    for x in (most[..., :512], -odd[..., :512]):
+        column = x.long().flatten().tolist()
+        size = math.isqrt(sum(a * a for a in column) + twin.epsilon)
+        expected = [round(Fraction(a * (math.isqrt(512 << 96) // size), 2**34)) for a in column]
+        assert twin._normalise(x).flatten().tolist() == expected
+
+    query, keys, values = most[..., :256], most.expand(1, 256, 2048).mT, odd.expand(1, 256, 2048).mT
+    mean = sum(odd.long().flatten().tolist()) // 2048
+    assert (twin._attend(query, keys, values) == mean).all()
+    assert (twin._attend(query, keys, -values) == -mean - 1).all()  # rounded down
+    opposite = torch.cat([keys[:, :1], -keys[:, 1:]], dim=1)  # all powers but the first vanish
+    assert (twin._attend(query, opposite, values) == values[:, 0]).all()
+
+
+@pytest.mark.parametrize("name", sorted(build().state_dict()))
+@pytest.mark.parametrize("factor", [1e6, math.inf, math.nan])
+def test_weights_without_a_twin(name, factor):
+    prior = build()
+    prior.get_parameter(name).data.mul_(factor)
+    with pytest.raises(FixedPointError, match=r"no twin: .* too large"):
+        Twin(prior)
+
+
+@pytest.mark.parametrize(
+    ("config", "sums"),
+    [
+        ({"width": 514}, "squares in a norm"),
+        ({"width": 257, "heads": 1}, "differences of scores"),
+        ({"length": 2049}, "attended values"),
+    ],
+)
+def test_sizes_without_a_twin(config, sums):
+    with pytest.raises(FixedPointError, match=f"{sums} could reach 9,.*too wide or too long"):
+        Twin(build(**{"depth": 1, "heads": 2, **config}))
+
+
+# ---- frequencies and the digest ----
+
+
+def test_frequencies():
+    logits = Twin(build(1.0))(sequences())
+    weights = fixedpoint.weights(logits)
+    for row, weight in zip(logits.flatten(0, 1).tolist(), weights.flatten(0, 1).tolist(), strict=True):
+        table = oracle_tables()["coding"]
+        assert weight == [round(table[min(max(row) - logit, len(table) - 1)]) for logit in row]
+    frequencies = fixedpoint.frequencies(logits)
+    assert torch.equal(frequencies, rangecoder.frequencies(weights))
+    assert (frequencies.sum(-1) == 2**24).all()
+    assert frequencies.min() >= 1
+    assert (frequencies / 2**24 - (logits * 2.0**-10).softmax(-1)).abs().max() < 1e-6
+
+
+def test_frequencies_at_the_ends():
+    far = torch.tensor([[0, -(10**6), 0], [-(2**40), 0, 2**40]])
+    assert fixedpoint.weights(far).tolist() == [[2**36, 0, 2**36], [0, 0, 2**36]]
+    assert fixedpoint.frequencies(far).tolist() == [[2**23, 1, 2**23 - 1], [1, 1, 2**24 - 2]]
+    with pytest.raises(FixedPointError, match="int64, not float32"):
+        fixedpoint.frequencies(far.float())
+
+
+def test_the_digest_is_that_of_the_weights(monkeypatch):
+    prior = build()
+    prior.load_state_dict({name: weight.half() for name, weight in prior.state_dict().items()})
+    digest = Twin(prior).digest()
+    assert Twin(Prior.from_config(prior.config)).digest() != digest
+    for dtype in (torch.float64, torch.float16):
+        assert Twin(prior.to(dtype)).digest() == digest
+    prior = prior.float()
+    for parameter in prior.parameters():
+        before = parameter.data.clone()
+        parameter.data.flatten()[-1] += 0.5
+        assert Twin(prior).digest() != digest
+        parameter.data.copy_(before)
+    assert Twin(prior).digest() == digest
+    unshifted = Prior.from_config({**prior.config, "shift": False})
+    unshifted.load_state_dict(prior.state_dict())
+    assert Twin(unshifted).digest() != digest
+    monkeypatch.setattr(fixedpoint, "RULE", fixedpoint.RULE + 1)
+    assert Twin(prior).digest() != digest
+
+
+# ---- the shipped prior ----
+
+
+@pytest.mark.skipif(not (root() / "weights/prior-book.safetensors").exists(), reason="the prior is not shipped yet")
+def test_the_shipped_prior():
+    prior = arlib.load_prior("book")
+    twin = Twin(prior)
+    tokens = arlib.tokenset.read(root() / "tokens/valid.tokens").grids.flatten(1)[::64]
+    logits = twin(tokens)
+    with torch.no_grad():
+        expected = prior(tokens)
+    losses = [
+        F.cross_entropy(each.flatten(0, 1).double(), tokens.flatten()).item() / math.log(2)
+        for each in (expected, logits * 2.0**-10)
+    ]
+    assert losses[1] - losses[0] < 0.002
+    assert twin.count_clamps(tokens[:2]) == 0
+    assert torch.equal(step_by_step(twin, tokens[:1, :200]), logits[:1, :200])
+    coded = fixedpoint.frequencies(logits).gather(-1, tokens[..., None]).double() / 2**24
+    assert -coded.log2().mean() - losses[1] < 0.002
+
+
+# ---- errors ----
+
+
+@pytest.mark.parametrize(
+    ("tokens", "message"),
+    [
+        (torch.zeros(LENGTH, dtype=torch.int64), r"\(B, T\) int64, not \(12,\) int64"),
+        (torch.zeros(2, 3), "float32"),
+        (torch.zeros(2, LENGTH + 1, dtype=torch.int64), "cannot read 13 tokens"),
+        (torch.full((2, 3), VOCABULARY), r"lie in \[0, 11\)"),
+        (torch.tensor([[0, -1]]), r"lie in \[0, 11\)"),
+    ],
+)
+def test_bad_tokens(tokens, message):
+    twin = Twin(build())
+    for function in (twin, twin.count_clamps):
+        with pytest.raises(ValueError, match=message):
+            function(tokens)
+    assert twin.count_clamps(sequences()) == 0
+
+
+def test_no_tokens():
+    twin = Twin(build())
+    assert twin(torch.zeros((3, 0), dtype=torch.int64)).shape == (3, 0, VOCABULARY)
+    assert twin(torch.zeros((0, 3), dtype=torch.int64)).shape == (0, 3, VOCABULARY)
+
+
+def test_step_at_the_wrong_time():
+    twin = Twin(build())
+    token = torch.zeros(2, dtype=torch.int64)
+    cache = twin.new_cache(2)
+    with pytest.raises(ValueError, match="start token"):
+        twin.step(token, cache)
+    twin.step(None, cache)
+    with pytest.raises(ValueError, match="start token"):
+        twin.step(None, cache)
+    with pytest.raises(IndexError):
+        twin.step(token - 1, cache)
+    for _ in range(LENGTH - 1):
+        twin.step(token, cache)
+    with pytest.raises(ValueError, match="all of them have been read"):
+        twin.step(token, cache)
+
+
+def test_a_device_without_float64():
+    with pytest.raises(FixedPointError, match="float64, which the device mps does not have: use device='cpu'"):
+        Twin(build(), device="mps")

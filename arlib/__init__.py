@@ -1,18 +1,25 @@
 """The library of *Pixels, Tokens, Bytes*: pictures become tokens, a transformer learns them, and they become bytes."""
 
+import torch
+
 from arlib import (
     causality,
     checkpoints,
+    codec,
     data,
+    fixedpoint,
     metrics,
+    mismatch,
     orders,
     patches,
     quantizers,
+    rangecoder,
     sampling,
     tokenizer,
     tokenset,
     transformer,
 )
+from arlib.codec import Codec
 from arlib.tokenizer import ImageTokenizer
 from arlib.transformer import Prior
 
@@ -48,20 +55,43 @@ def load_pipeline(name: str = "book", tokenizer: str | None = None) -> tuple[Pri
     return load_prior(name), load_tokenizer(str(weights)), (int(height), int(width))
 
 
+def load_codec(name: str = "book", tokenizer: str | None = None) -> Codec:
+    """The codec of a trained prior, by the prior's name, hash or path, and its tokenizer (see `load_pipeline`)."""
+    prior, decoder, grid = load_pipeline(name, tokenizer)
+    header = checkpoints.read_header(checkpoints.find("prior", name))
+    weights = checkpoints.find("tokenizer", tokenizer or header["tokenizer"])
+    return Codec(prior, decoder, checkpoints.sha256(weights), grid)
+
+
+def decompress(data: bytes) -> torch.Tensor:
+    """The bytes of a `.ptb` file to its picture, `(H, W, 3) uint8`, by the shipped model that the file names.
+
+    Raises `codec.CodecError` as `codec.find` and `Codec.decompress` do.
+    """
+    return load_codec(codec.find(data)).decompress(data)
+
+
 __all__ = [
+    "Codec",
     "ImageTokenizer",
     "Prior",
     "causality",
     "checkpoints",
+    "codec",
     "data",
+    "decompress",
+    "fixedpoint",
     "load_autoencoder",
+    "load_codec",
     "load_pipeline",
     "load_prior",
     "load_tokenizer",
     "metrics",
+    "mismatch",
     "orders",
     "patches",
     "quantizers",
+    "rangecoder",
     "sampling",
     "tokenizer",
     "tokenset",

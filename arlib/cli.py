@@ -9,11 +9,12 @@ import typer
 from rich.console import Console
 
 import arlib
-from arlib import checkpoints, data, metrics, orders, sampling, tokenset, train_cli
+from arlib import checkpoints, codec_cli, data, metrics, orders, sampling, tokenset, train_cli
 from arlib.report import evaluation_tables
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=arlib.__doc__)
 app.add_typer(train_cli.app, name="train")
+app.add_typer(codec_cli.app)
 console = Console()
 
 TokenizerName = Annotated[str, typer.Option("--tokenizer", help="Name, hash or file of the tokenizer.")]

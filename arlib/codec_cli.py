@@ -1,0 +1,207 @@
+"""`python -m arlib compress`, `decompress` and `info`: pictures and `.ptb` files, one at a time or many."""
+
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import torch
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+import arlib
+from arlib import codec, data
+from arlib.codec import BATCH, CodecError
+from arlib.data import DataError
+
+app = typer.Typer()
+console = Console()
+
+S = TypeVar("S")
+T = TypeVar("T")
+Sources = Annotated[list[Path], typer.Argument(metavar="IN...", help="Files, or folders of them.")]
+TokenizerName = Annotated[str | None, typer.Option("--tokenizer", help="The prior's own, if left out.")]
+Named = Annotated[
+    str | None, typer.Option("--prior", help="Name, hash or file of the prior; found by the file, if left out.")
+]
+
+
+@app.command()
+def compress(
+    sources: Sources,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The .ptb file to write, or a folder for many.")],
+    prior: Annotated[str, typer.Option("--prior", help="Name, hash or file of the prior.")] = "book",
+    tokenizer: TokenizerName = None,
+    fit: Annotated[bool, typer.Option("--fit", help="Scale and cut images of another size.")] = False,
+) -> None:
+    """Turn pictures into .ptb files."""
+    pairs = plan(sources, out, ".ptb", data.folder_files)
+    model = arlib.load_codec(prior, tokenizer)
+    height, width = (model.tokenizer.patch_size * side for side in model.grid)
+
+    def read(path: Path) -> torch.Tensor:
+        return data.read_image(path, height, width, fit)
+
+    def code(images: list[torch.Tensor]) -> list[bytes]:
+        return model.compress_batch(torch.stack(images))
+
+    done = convert(pairs, "compressing", read, code, write_bytes)
+    before, after = (sum(pair[which].stat().st_size for pair in done) for which in (0, 1))
+    console.print(f"{out}: {after:,} bytes in {len(done):,} files, {before / after:.1f} times smaller than {before:,}.")
+
+
+@app.command()
+def decompress(
+    sources: Sources,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The image to write, or a folder for many (as PNG).")],
+    prior: Named = None,
+    tokenizer: TokenizerName = None,
+) -> None:
+    """Turn .ptb files back into pictures."""
+    pairs = plan(sources, out, ".png", ptb_files)
+    load = functools.cache(lambda name: arlib.load_codec(name, tokenizer))
+
+    def code(files: list[bytes]) -> list[torch.Tensor | DataError]:
+        names: list[str | DataError] = [attempt(codec.find, file) if prior is None else prior for file in files]
+        results: dict[int, torch.Tensor | DataError] = {}
+        for number, name in enumerate(names):
+            if isinstance(name, DataError):
+                results[number] = name
+            elif number not in results:
+                same = [other for other, its_name in enumerate(names) if its_name == name]
+                results |= zip(same, load(name).decompress_batch([files[other] for other in same]), strict=True)
+        return [results[number] for number in range(len(files))]
+
+    done = convert(pairs, "decompressing", read_file, code, data.write_image)
+    console.print(f"{out}: {len(done):,} pictures." if out.is_dir() else f"{out}: one picture.")
+
+
+@app.command()
+def info(
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="A .ptb file.")],
+    prior: Named = None,
+    tokenizer: TokenizerName = None,
+) -> None:
+    """Show the header of a .ptb file, and where its bits went."""
+    content = read_file(source)
+    try:
+        header = codec.read_header(content)
+        name = prior or codec.find(content)
+        ledger = arlib.load_codec(name, tokenizer).ledger(content)
+    except CodecError as error:
+        raise named(source, error) from None
+    table = Table("header", "", title=str(source))
+    table.add_row("version", str(header.version))
+    table.add_row("model", f"{header.model} ({name})")
+    table.add_row("checksum of the tokens", f"{header.tokens_checksum:08x}")
+    table.add_row("checksum of the file", f"{header.file_checksum:08x}")
+    console.print(table)
+    console.print(ledger_table(ledger))
+
+
+def ledger_table(ledger: codec.Ledger) -> Table:
+    """The ledger, a row each, and the sum, which is the file's size."""
+    size = sum(ledger.values())
+    table = Table("ledger", show_footer=True)
+    table.columns[0].footer = "file"
+    table.add_column("bits", f"{size:,.3f}", justify="right")
+    table.add_column("bytes", f"{size / 8:,.3f}", justify="right")
+    table.add_column("share", "100.00%", justify="right")
+    for row, bits in ledger.items():
+        table.add_row(row, f"{bits:,.3f}", f"{bits / 8:,.3f}", f"{bits / size:.2%}")
+    return table
+
+
+def plan(
+    sources: list[Path], out: Path, suffix: str, files_of: Callable[[Path], Sequence[Path]]
+) -> list[tuple[Path, Path]]:
+    """Which file becomes which: one file the file OUT, many, or those of a folder, files of their names in OUT.
+
+    Raises `DataError` where OUT has another ending than it should, is no folder, or two files would become one.
+    """
+    if len(sources) == 1 and not sources[0].is_dir() and not out.is_dir():
+        if suffix == ".png":
+            data.check_suffix(out)
+        elif out.suffix != suffix:
+            raise DataError(f"{out} does not end in {suffix}.")
+        return [(sources[0], out)]
+    if not out.is_dir():
+        raise DataError(f"{out} is not a folder. Many files go into a folder: make it first.")
+    paths = [path for source in sources for path in (files_of(source) if source.is_dir() else [source])]
+    pairs: dict[Path, Path] = {}
+    for path in paths:
+        target = out / f"{path.stem}{suffix}"
+        if target in pairs:
+            raise DataError(f"{pairs[target]} and {path} would both become {target}.")
+        pairs[target] = path
+    return [(path, target) for target, path in pairs.items()]
+
+
+def convert(
+    pairs: list[tuple[Path, Path]],
+    doing: str,
+    read: Callable[[Path], S],
+    code: Callable[[list[S]], Sequence[T | DataError]],
+    write: Callable[[Path, T], None],
+) -> list[tuple[Path, Path]]:
+    """Read, code and write a batch of files at a time, with a bar on standard error; give the pairs that are done.
+
+    A bad file does not keep the others from being done. Its `DataError` is raised after them; of several, one that
+    tells how many and what is wrong with the first.
+    """
+    done, errors = [], []
+    batches = [pairs[first : first + BATCH] for first in range(0, len(pairs), BATCH)]
+    screen = Console(stderr=True)
+    for batch in track(batches, doing, console=screen, transient=True, disable=not screen.is_terminal):
+        inputs = [attempt(read, path) for path, _ in batch]
+        good = [each for each in inputs if not isinstance(each, DataError)]
+        coded = iter(code(good) if good else [])
+        for (path, target), each in zip(batch, inputs, strict=True):
+            result = each if isinstance(each, DataError) else next(coded)
+            if isinstance(result, CodecError):
+                result = named(path, result)
+            error = result if isinstance(result, DataError) else attempt(write, target, result)
+            if error is None:
+                done.append((path, target))
+            else:
+                errors.append(error)
+    if errors and len(pairs) > 1:
+        raise DataError(f"{len(errors)} of {len(pairs)} files failed, the others are written. The first: {errors[0]}")
+    if errors:
+        raise errors[0]
+    return done
+
+
+def attempt(function: Callable[..., T], *arguments: object) -> T | DataError:
+    """What the function returns, or the `DataError` that it raises."""
+    try:
+        return function(*arguments)
+    except DataError as error:
+        return error
+
+
+def named(path: Path, error: DataError) -> DataError:
+    return DataError(f"{path}: {error}")
+
+
+def ptb_files(folder: Path) -> list[Path]:
+    """The `.ptb` files of a folder and of those below it; `DataError` if there is none."""
+    paths = sorted(folder.rglob("*.ptb"))
+    if not paths:
+        raise DataError(f"{folder} holds no .ptb file.")
+    return paths
+
+
+def read_file(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"There is no file {path}.") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.") from None
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    data.write_atomically(path, lambda partial: partial.write_bytes(content))

@@ -1,0 +1,193 @@
+"""`compress`, `decompress` and `info`: what they make, and the one line they say of every wrong input."""
+
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from test_codec import load, random_grids, repair, write_weights
+
+from arlib import cli, codec_cli, data
+
+FRAMES = data.files("supertuxkart", "valid")[:3]
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Call `python -m arlib …` in this process: its exit code, standard output and standard error."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["arlib", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    write_weights(folder)
+    index = {name: load(folder, name).hash for name in ("tiny", "other")}
+    (folder / "weights" / "codecs.json").write_text(str(index).replace("'", '"'))
+    return folder
+
+
+@pytest.fixture
+def place(folder, tmp_path, monkeypatch) -> Path:
+    """The working folder: good files, and things that look like some."""
+    monkeypatch.setenv("ARLIB_DATA", str(folder))
+    monkeypatch.chdir(tmp_path)
+    file = load(folder, "tiny").compress_tokens(random_grids(1)[0])
+    Path("good.ptb").write_bytes(file)
+    Path("other.ptb").write_bytes(load(folder, "other").compress_tokens(random_grids(1)[0]))
+    Path("foreign.ptb").write_bytes(repair(file[:4] + b"\1\2\3\4" + file[8:]))
+    Path("damaged.ptb").write_bytes(file[:-1])
+    Path("short.ptb").write_bytes(file[:10])
+    Path("later.ptb").write_bytes(repair(file[:3] + b"\2" + file[4:]))
+    Path("repaired.ptb").write_bytes(repair(file + b"\0"))
+    Path("empty.ptb").write_bytes(b"")
+    for name in ("text.png", "text.ptb"):
+        Path(name).write_text("I am a text")
+    Image.new("RGB", (64, 64), "red").save("small.png")
+    for name in ("nothing", "out", "twice", "twice/below"):
+        Path(name).mkdir()
+    for name in ("twice/a.png", "twice/below/a.png"):
+        Image.new("RGB", (150, 100), "red").save(name)
+    return tmp_path
+
+
+TINY = ["--prior", "tiny"]
+WRONG: dict[str, tuple[list[object], str]] = {
+    "compress a missing file": (["compress", "none.png", "x.ptb", *TINY], "There is no file none.png"),
+    "compress a text": (["compress", "text.png", "x.ptb", *TINY], "text.png is not an image"),
+    "compress another size": (["compress", "small.png", "x.ptb", *TINY], "--fit"),
+    "compress to another ending": (["compress", FRAMES[0], "x.png", *TINY], "x.png does not end in .ptb"),
+    "compress to no folder": (["compress", FRAMES[0], "none/x.ptb", *TINY], "none/x.ptb cannot be written"),
+    "compress many to a missing folder": (["compress", *FRAMES, "none", *TINY], "none is not a folder.*make it"),
+    "compress many to a file": (["compress", *FRAMES, "good.ptb", *TINY], "good.ptb is not a folder"),
+    "compress a folder to a file": (["compress", "twice", "good.ptb", *TINY], "good.ptb is not a folder"),
+    "compress an empty folder": (["compress", "nothing", "out", *TINY], "holds no image"),
+    "compress two of one name": (["compress", "twice", "out", *TINY], "a.png and .*a.png would both become out/a.ptb"),
+    "compress with no such prior": (["compress", FRAMES[0], "x.ptb", "--prior", "none"], "there are: other, tiny"),
+    "compress with no such tokenizer": (
+        ["compress", FRAMES[0], "x.ptb", *TINY, "--tokenizer", "no"],
+        "there are: tiny",
+    ),
+    "compress to nowhere": (["compress", FRAMES[0]], "OUT|IN"),
+    "decompress a missing file": (["decompress", "none.ptb", "x.png"], "There is no file none.ptb"),
+    "decompress a folder of none": (["decompress", "nothing", "out"], "nothing holds no .ptb"),
+    "decompress a text": (["decompress", "text.ptb", "x.png"], "text.ptb: This is not a .ptb file"),
+    "decompress nothing": (["decompress", "empty.ptb", "x.png"], "empty.ptb: This is not a .ptb file"),
+    "decompress too little": (["decompress", "short.ptb", "x.png"], "short.ptb: .* too short"),
+    "decompress damage": (["decompress", "damaged.ptb", "x.png"], "damaged.ptb: .* is damaged"),
+    "decompress a later version": (["decompress", "later.ptb", "x.png"], "later.ptb: .* version 2"),
+    "decompress an unknown model": (["decompress", "foreign.ptb", "x.png"], "01020304, which is not among"),
+    "decompress another model": (["decompress", "other.ptb", "x.png", *TINY], "the shipped 'other'"),
+    "decompress what was repaired": (["decompress", "repaired.ptb", "x.png"], "other tokens than were compressed"),
+    "decompress to a text": (["decompress", "good.ptb", "x.txt"], "x.txt does not end in .* image format"),
+    "decompress to no folder": (["decompress", "good.ptb", "none/x.png"], "none/x.png cannot be written"),
+    "decompress many to no folder": (["decompress", "good.ptb", "other.ptb", "none"], "none is not a folder"),
+    "info of a missing file": (["info", "none.ptb"], "There is no file none.ptb"),
+    "info of a folder": (["info", "nothing"], "nothing cannot be read"),
+    "info of a text": (["info", "text.ptb"], "text.ptb: This is not a .ptb file"),
+    "info of damage": (["info", "damaged.ptb"], "damaged.ptb: .* is damaged"),
+    "info of a later version": (["info", "later.ptb"], "version 2"),
+    "info of an unknown model": (["info", "foreign.ptb"], "01020304, which is not among"),
+    "info of another model": (["info", "other.ptb", *TINY], "the shipped 'other'"),
+    "info of what was repaired": (["info", "repaired.ptb"], "other tokens"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_input_is_one_line_and_exit_code_two_and_leaves_nothing(run, place, case):
+    before = sorted(place.rglob("*"))
+    arguments, words = WRONG[case]
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("arlib: ")
+    assert err.count("\n") == 1
+    assert re.search(words, err), err
+    assert sorted(place.rglob("*")) == before
+
+
+def test_one_picture_becomes_a_file_and_the_file_the_picture(run, place, folder):
+    code, out, err = run("compress", FRAMES[0], "x.ptb", *TINY)
+    assert (code, err) == (0, "")
+    codec = load(folder, "tiny")
+    frame = data.read_image(FRAMES[0])
+    assert Path("x.ptb").read_bytes() == codec.compress(frame)
+    assert f"{Path('x.ptb').stat().st_size} bytes" in out
+    code, out, err = run("decompress", "x.ptb", "x.png")
+    assert (code, err) == (0, "")
+    assert torch.equal(data.read_image("x.png"), codec.tokenizer.reconstruct(frame[None])[0])
+    assert run("decompress", "x.ptb", "y.webp", *TINY, "--tokenizer", "tiny")[0] == 0
+    assert torch.equal(data.read_image("y.webp"), data.read_image("x.png"))
+
+
+def test_a_picture_of_another_size_is_fitted_on_demand(run, place):
+    Image.fromarray(np.full((300, 500, 3), 128, np.uint8)).save("large.png")
+    assert run("compress", "large.png", "x.ptb", *TINY, "--fit")[0] == 0
+    assert Path("x.ptb").is_file()
+
+
+def test_many_pictures_and_folders_go_to_a_folder(run, place, monkeypatch):
+    monkeypatch.setattr(codec_cli, "BATCH", 2)
+    Path("mine").mkdir()
+    for number, path in enumerate(FRAMES):
+        data.write_image(f"mine/{number}.png", data.read_image(path))
+    assert run("compress", "mine", FRAMES[0], "out", *TINY)[:3:2] == (0, "")
+    names = ["0", "1", "2", FRAMES[0].stem]
+    assert sorted(path.stem for path in Path("out").glob("*.ptb")) == sorted(names)
+    assert Path("out/0.ptb").read_bytes() == Path("out", FRAMES[0].stem + ".ptb").read_bytes()
+    Path("again").mkdir()
+    code, out, _ = run("decompress", "out", "again")
+    assert code == 0
+    assert "4 pictures" in out
+    assert sorted(path.name for path in Path("again").iterdir()) == sorted(f"{name}.png" for name in names)
+
+
+def test_a_bad_one_of_many_does_not_keep_the_others(run, place):
+    code, out, err = run("decompress", ".", "out")
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert "7 of 9 files failed, the others are written. The first: damaged.ptb: This .ptb file is damaged" in err
+    assert sorted(path.name for path in Path("out").iterdir()) == ["good.png", "other.png"]
+    code, _, err = run("compress", "text.png", FRAMES[0], "small.png", "out", *TINY)
+    assert code == 2
+    assert "2 of 3 files failed, the others are written. The first: text.png is not an image" in err
+    assert Path("out", FRAMES[0].stem + ".ptb").is_file()
+
+
+def test_a_failed_write_leaves_the_old_file_whole(run, place, monkeypatch):
+    Path("x.ptb").write_bytes(b"old")
+
+    def fill_the_disk(path: Path, content: bytes) -> None:
+        with path.open("wb") as file:
+            file.write(content[:5])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", fill_the_disk)
+    before = sorted(place.rglob("*"))
+    code, _, err = run("compress", FRAMES[0], "x.ptb", *TINY)
+    assert code == 2
+    assert "No space left" in err
+    assert Path("x.ptb").read_bytes() == b"old"
+    assert sorted(place.rglob("*")) == before
+
+
+def test_info_shows_the_header_and_the_ledger(run, place, folder):
+    code, out, err = run("info", "good.ptb")
+    assert (code, err) == (0, "")
+    codec, file = load(folder, "tiny"), Path("good.ptb").read_bytes()
+    assert f"{codec.hash} (tiny)" in out
+    for row, bits in {**codec.ledger(file), "file": 8 * len(file)}.items():
+        assert re.search(rf"{row} .*{bits:,.3f} ", out), row

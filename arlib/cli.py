@@ -118,7 +118,7 @@ def main() -> None:
     except typer.Abort:
         sys.exit(130)
     except typer.TyperException as error:
-        complain(f"{error.format_message().rstrip('.')}. --help behind a command tells what it takes.")
+        complain(f"{error.format_message().rstrip('.?')}. --help behind a command tells what it takes.")
     except ValueError as error:
         complain(str(error))
 

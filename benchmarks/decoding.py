@@ -90,22 +90,25 @@ def main(prior: Annotated[str, typer.Option(help="Name or file of the prior.")] 
     gpt2 = gpt2_of_the_size_of(model)
     with torch.no_grad():
         for batch_size in (1, 16):
-            tokens = torch.randint(model.vocabulary, (batch_size, model.length))
-            start = torch.zeros(batch_size, 1, dtype=torch.int64)
-            ours = seconds(lambda tokens=tokens: cached_steps(twin, tokens))
-            peers = {
-                "the twin without a cache": full_passes(twin, tokens),
-                "Hugging Face generate": seconds(
-                    lambda start=start: gpt2.generate(start, max_new_tokens=model.length, do_sample=False)
-                ),
-                "our float prior": seconds(lambda tokens=tokens: cached_steps(model, tokens)),
-                "the floor": seconds(lambda size=batch_size: floor(twin, size)),
-            }
-            title = f"batch {batch_size}, {torch.get_num_threads()} threads: the twin decodes in {ours:.2f} s"
-            table = Table("beside", "seconds", "twin is faster by", title=title)
-            for name, other in peers.items():
-                table.add_row(name, f"{other:.2f}", f"{other / ours:.2f}×")
-            console.print(table)
+            console.print(compare(model, twin, gpt2, batch_size))
+
+
+def compare(model: arlib.Prior, twin: Twin, gpt2: GPT2LMHeadModel, batch_size: int) -> Table:
+    """One row for each of the others."""
+    tokens = torch.randint(model.vocabulary, (batch_size, model.length))
+    start = torch.zeros(batch_size, 1, dtype=torch.int64)
+    ours = seconds(lambda: cached_steps(twin, tokens))
+    others = {
+        "the twin without a cache": full_passes(twin, tokens),
+        "Hugging Face generate": seconds(lambda: gpt2.generate(start, max_new_tokens=model.length, do_sample=False)),
+        "our float prior": seconds(lambda: cached_steps(model, tokens)),
+        "the floor": seconds(lambda: floor(twin, batch_size)),
+    }
+    title = f"batch {batch_size}, {torch.get_num_threads()} threads: the twin decodes in {ours:.2f} s"
+    table = Table("beside", "seconds", "twin is faster by", title=title)
+    for name, other in others.items():
+        table.add_row(name, f"{other:.2f}", f"{other / ours:.2f}×")
+    return table
 
 
 if __name__ == "__main__":

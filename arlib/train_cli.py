@@ -177,7 +177,7 @@ def write_card(
     facts = {
         "trained by": f"`python -m arlib {shlex.join(arguments)}`",
         "seed": str(settings.seed),
-        "time": f"{seconds / 60:.1f} minutes on {torch.get_num_threads()} CPU cores",
+        "time": f"{seconds / 60:.1f} minutes on a CPU, threads: {torch.get_num_threads()}",
         "parameters": f"{checkpoints.parameter_count(model):,}, stored as float16",
         **figures,
         "learned from": learned_from,

@@ -289,10 +289,11 @@ twin, tokens = Twin(prior), torch.arange(4 * 160).view(4, 160) ** 2 % 293
 print(torch.backends.cpu.get_cpu_capability(), twin.digest())
 for threads in (1, 2):
     torch.set_num_threads(threads)
-    cache = twin.new_cache(4)
-    cached = torch.stack([twin.step(token, cache) for token in [None, *tokens[:, :-1].T]], dim=1)
-    for logits in (twin(tokens), torch.cat([twin(tokens[:1]), twin(tokens[1:])]), cached):
-        print(hashlib.sha256(logits.numpy().astype("<i8").tobytes()).hexdigest())
+    logits, cache = twin(tokens), twin.new_cache(4)
+    assert torch.equal(logits, torch.cat([twin(tokens[:1]), twin(tokens[1:])]))
+    for place, token in enumerate([None, *tokens[:, :30].T]):
+        assert torch.equal(logits[:, place], twin.step(token, cache))
+    print(hashlib.sha256(logits.numpy().astype("<i8").tobytes()).hexdigest())
 """
 PATHS = ["DEFAULT", "AVX2", "AVX512"]
 CAPABILITY = torch.backends.cpu.get_cpu_capability()
@@ -302,13 +303,14 @@ KNOWN = PATHS[: PATHS.index(CAPABILITY) + 1] if CAPABILITY in PATHS else [CAPABI
 @pytest.mark.parametrize("blas", [path for path in KNOWN if path != "DEFAULT"] or ["any"])
 @pytest.mark.parametrize("capability", KNOWN)
 def test_threads_and_instruction_sets_give_the_committed_logits(capability, blas):
-    paths = {"ATEN_CPU_CAPABILITY": capability.lower(), "MKL_ENABLE_INSTRUCTIONS": blas, "OMP_NUM_THREADS": "2"}
+    # Passive threads sleep while they wait: where others compute too, the rest of their time slice is not lost.
+    paths = {"ATEN_CPU_CAPABILITY": capability.lower(), "MKL_ENABLE_INSTRUCTIONS": blas, "OMP_WAIT_POLICY": "passive"}
     command = [sys.executable, "-c", SCRIPT]
     done = subprocess.run(command, env={**os.environ, **paths}, capture_output=True, text=True, check=True)
     (used, digest), *hashes = (line.split() for line in done.stdout.splitlines())
     assert used == capability
     assert digest == DIGEST
-    assert hashes == [[LOGITS]] * 6
+    assert hashes == [[LOGITS]] * 2
 
 
 def test_causality():

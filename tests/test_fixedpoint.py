@@ -200,6 +200,21 @@ def test_forward_and_step_equal_the_oracle(config):
         assert torch.equal(step_by_step(twin, tokens), logits)
 
 
+@pytest.mark.parametrize("heads", [8, 10])
+def test_matrices_are_rounded_as_the_rule_says(heads):
+    prior = build(width=40, heads=heads, depth=1)
+    state = {name: weight.double().tolist() for name, weight in prior.state_dict().items()}
+    root = math.isqrt(2**44 // (40 // heads))
+    for name, norm in (("blocks.0.attention.query_key_value", "blocks.0.attention_norm"), ("head", "norm")):
+        for r, row in enumerate(Twin(prior).weights[f"{name}.weight"].long().tolist()):
+            fine = [
+                round(Fraction(value) * Fraction(gain) * 2**24)
+                for value, gain in zip(state[f"{name}.weight"][r], state[f"{norm}.weight"], strict=True)
+            ]
+            scale = root if "query" in name and r < 40 else 2**22
+            assert row == [round(Fraction(value * scale, 2**30)) for value in fine]
+
+
 @pytest.mark.parametrize("config", CONFIGS[:5], ids=str)
 def test_the_twin_follows_the_prior(config):
     prior, tokens = build(**config).double(), sequences(8)
@@ -376,6 +391,26 @@ def test_weights_without_a_twin(name, factor):
     prior.get_parameter(name).data.mul_(factor)
     with pytest.raises(FixedPointError, match=r"no twin: .* too large"):
         Twin(prior)
+
+
+def test_one_weight_without_a_twin():
+    """Its row stays far below the bound, but times 1/√head_width it would not be exact."""
+    prior = build()
+    weight = prior.get_parameter("blocks.1.attention.out.weight").data
+    weight[3, 5] = -127.9
+    assert Twin(prior).bounds["blocks.1.attention.out.weight"] > 0.99 * EXACT
+    weight[3, 5] = 128
+    with pytest.raises(FixedPointError, match=r"no twin: blocks.1.attention.out.weight could reach 9,.* too large"):
+        Twin(prior)
+
+
+def test_saturation_is_counted():
+    twin = Twin(build())
+    assert twin.count_clamps(sequences()) == 0
+    twin.clamps = 0
+    saturated = twin._saturate(torch.tensor([LARGEST, LARGEST + 1, -LARGEST, -(2.0**50), 7], dtype=torch.float64))
+    assert saturated.tolist() == [LARGEST, LARGEST, -LARGEST, -LARGEST, 7]
+    assert twin.clamps == 2
 
 
 @pytest.mark.parametrize(

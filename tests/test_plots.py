@@ -29,6 +29,9 @@ def test_equal_tokens_have_equal_colours_and_others_do_not():
     assert np.array_equal(shown[0, 0], shown[0, 1])
     assert not np.array_equal(shown[0, 0], shown[1, 0])
     assert not np.array_equal(shown[1, 0], shown[1, 1])
+    plots.show_tokens(torch.arange(1024).view(32, 32), axis, 1024)
+    colours = (np.asarray(axis.images[1].get_array()) * 255).round().reshape(-1, 3)
+    assert len({tuple(colour) for colour in colours.tolist()}) == 1024
     plt.close(figure)
 
 

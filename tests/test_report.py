@@ -1,5 +1,7 @@
 """The tables of `evaluate`: each figure again, by another way."""
 
+import io
+
 import pytest
 import torch
 from rich.console import Console
@@ -17,7 +19,7 @@ def few_frames(monkeypatch):
 
 
 def rendered(table) -> str:
-    console = Console(width=160, record=True, quiet=True)
+    console = Console(width=160, file=io.StringIO(), record=True)
     console.print(table)
     return console.export_text()
 

@@ -220,9 +220,9 @@ class Twin:
             split = self._saturate(projected).unflatten(-1, (3, self.heads, self.head_width))
             query, key, value = split.permute(2, 0, 3, 1, 4)
             if cache is not None:
-                cache.keys[block][:, :, cache.read] = key[:, :, 0]
-                cache.values[block][:, :, cache.read] = value[:, :, 0]
-                key, value = cache.keys[block][:, :, : cache.read + 1], cache.values[block][:, :, : cache.read + 1]
+                keys, values = (past[block, :, :, : cache.read + 1] for past in (cache.keys, cache.values))
+                keys[:, :, -1:], values[:, :, -1:] = key, value
+                key, value = keys, values
             attended = self._attend(query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1))
             attended = attended.unflatten(0, (-1, self.heads)).transpose(1, 2).flatten(2)
             x = self._saturate(self._product(attended, name + "attention.out.weight").add_(x))
@@ -248,7 +248,7 @@ class Twin:
     def _attend(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
         """Causal attention: query `(N, T, head_width)`, key and value `(N, S, head_width)`; T is S, or 1 the last."""
         scores = query @ key.mT
-        if len(query[0]) > 1:
+        if query.shape[1] > 1:
             future = torch.ones(scores.shape[1:], dtype=torch.bool, device=scores.device).triu(1)
             scores.masked_fill_(future, -torch.inf)  # exp's table ends long before infinity, with a 0
         below = (scores.amax(-1, keepdim=True) - scores).mul_(2.0 ** (TABLE_UNIT - 2 * UNIT))
@@ -296,16 +296,16 @@ class Twin:
 def _root(square: torch.Tensor) -> torch.Tensor:
     """The root of integers below 2^53, rounded down, whatever the last bits of `torch.sqrt` are.
 
-    A root that is less than 1/2 off rounds to the one below the true root, or to the one above, whose square tells it.
+    If it is less than 1/2 off, it rounds to the right integer or to the one above. That leaves a negative remainder.
     """
     root = torch.sqrt(square).round_()
-    return root.sub_((root * root > square).double())
+    return root.add_(torch.addcmul(square, root, root, value=-1).clamp_(-1, 0))
 
 
 def _quotient(number: torch.Tensor, divisor: torch.Tensor) -> torch.Tensor:
     """Integers by positive integers, rounded down, whatever the last bits of `torch.div` are: see `_root`."""
     quotient = torch.div(number, divisor).round_()
-    return quotient.sub_((quotient * divisor > number).double())
+    return quotient.add_(torch.addcmul(number, quotient, divisor, value=-1).clamp_(-1, 0))
 
 
 def _look_up(table: torch.Tensor, index: torch.Tensor) -> torch.Tensor:

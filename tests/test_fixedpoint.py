@@ -467,6 +467,12 @@ def test_the_digest_is_that_of_the_weights(monkeypatch):
     unshifted = Prior.from_config({**prior.config, "shift": False})
     unshifted.load_state_dict(prior.state_dict())
     assert Twin(unshifted).digest() != digest
+    for name, table in fixedpoint.tables().items():
+        changed = {**fixedpoint.tables(), name: (*table[:9], table[9] + 1, *table[10:])}
+        with monkeypatch.context() as patch:
+            patch.setattr(fixedpoint, "tables", lambda changed=changed: changed)
+            assert Twin(prior).digest() != digest
+    assert Twin(prior).digest() == digest
     monkeypatch.setattr(fixedpoint, "RULE", fixedpoint.RULE + 1)
     assert Twin(prior).digest() != digest
 

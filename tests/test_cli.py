@@ -11,26 +11,9 @@ import torch
 from PIL import Image
 
 import arlib
-from arlib import cli, data, tokenset
+from arlib import data, tokenset
 
 FRAME = data.files("supertuxkart", "valid")[0]
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Call `python -m arlib …` in this process: its exit code, standard output and standard error."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["arlib", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """`compress`, `decompress` and `info`: what they make, and the one line they say of every wrong input."""
 
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,26 +9,9 @@ import torch
 from PIL import Image
 from test_codec import load, random_grids, repair, write_weights
 
-from arlib import cli, codec_cli, data
+from arlib import codec_cli, data
 
 FRAMES = data.files("supertuxkart", "valid")[:3]
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Call `python -m arlib …` in this process: its exit code, standard output and standard error."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["arlib", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture(scope="module")

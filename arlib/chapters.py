@@ -7,7 +7,7 @@ SECONDS = Path(__file__).resolve().parent.parent / "book" / "seconds.json"
 
 
 def cost(chapter: str) -> str:
-    """What a chapter ("07-causality") costs, as its first cell says it: seconds on two CPU cores, rounded up to fives."""
+    """What a chapter ("07-causality") costs, in its first cell's words, in seconds on two CPU cores."""
     seconds = json.loads(SECONDS.read_text(encoding="utf-8"))
     if chapter not in seconds:
         return f"{chapter} is not measured yet: `make timing` does it."

@@ -1,15 +1,31 @@
-"""Settings for all tests, and the command line as a fixture."""
+"""Settings for all tests; the command line, the browser and a page's figure as fixtures."""
 
+import os
+import shutil
 import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from playwright.sync_api import Browser, Locator, sync_playwright
 
 from arlib import cli
 
 # A property holds or does not, however slow the machine is today.
 settings.register_profile("book", deadline=None, derandomize=True)
 settings.load_profile("book")
+
+ROOT = Path(__file__).resolve().parent.parent
+PATIENCE = 300  # seconds; a busy machine may need more than the tools' own 30 and 60
+CHROMIUM = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
+# The last keeps a forgotten request from reaching a network where the machine has one.
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+]
 
 
 @pytest.fixture
@@ -27,3 +43,38 @@ def run(monkeypatch, capsys):
         return code, captured.out, captured.err
 
     return call
+
+
+@pytest.fixture(scope="module")  # not "session": its event loop would be in the way of the notebooks' kernels
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        reason = "there is no Chromium on this machine, and these tests open the pages in it"
+        if os.environ.get("REQUIRE_BROWSER"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=PATIENCE * 1000)
+
+
+@pytest.fixture(scope="module")
+def site(browser: Browser) -> Path:
+    folder = ROOT / "_build" / "html"
+    assert (folder / "index.html").exists(), "the book is not built; `make book` builds it"
+    return folder
+
+
+@pytest.fixture
+def figure(browser: Browser, site: Path) -> Iterator[Callable[[str, str], Locator]]:
+    """Open a chapter's page and find a figure on it, figure("07-causality", "masks"). It must run without an error."""
+    errors: list[str] = []
+    page = browser.new_page()
+    page.set_default_timeout(PATIENCE * 1000)
+    page.on("pageerror", lambda it: errors.append(str(it)))
+
+    def find(chapter: str, name: str) -> Locator:
+        page.goto((site / "book" / f"{chapter}.html").as_uri(), wait_until="networkidle")
+        return page.locator(f'[data-figure="{name}"][data-drawn]')
+
+    yield find
+    page.close()
+    assert errors == []

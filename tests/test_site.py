@@ -3,12 +3,10 @@
 `make book` builds the pages. Without Chromium these tests are skipped; with REQUIRE_BROWSER=1 they fail instead.
 """
 
-import os
 import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,22 +15,13 @@ from urllib.parse import unquote, urldefrag
 
 import nbformat
 import pytest
+from conftest import PATIENCE, ROOT
 from nbclient import NotebookClient
 from nbformat import v4
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page
 
 pytestmark = pytest.mark.browser
 
-ROOT = Path(__file__).resolve().parent.parent
-PATIENCE = 300  # seconds; a busy machine may need more than the tools' own 30 and 60
-CHROMIUM = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
-# The last keeps a forgotten request from reaching a network where the machine has one.
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-]
 # Reads a page once it is drawn. Pictures that load when they are scrolled into view are loaded at once.
 READ_PAGE = """async () => {
     const images = [...document.images];
@@ -44,24 +33,6 @@ READ_PAGE = """async () => {
         anchors: [...document.querySelectorAll("[id]")].map((element) => element.id),
     };
 }"""
-
-
-@pytest.fixture(scope="module")  # not "session": its event loop would be in the way of the notebooks' kernels
-def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        reason = "there is no Chromium on this machine, and these tests open the pages in it"
-        if os.environ.get("REQUIRE_BROWSER"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=PATIENCE * 1000)
-
-
-@pytest.fixture(scope="module")
-def site(browser: Browser) -> Path:
-    folder = ROOT / "_build" / "html"
-    assert (folder / "index.html").exists(), "the book is not built; `make book` builds it"
-    return folder
 
 
 class Quiet(SimpleHTTPRequestHandler):

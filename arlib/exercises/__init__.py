@@ -1,0 +1,108 @@
+"""What every checker of an exercise has in common. `chapter07` and its like hold the checkers, a module a chapter.
+
+A checker runs the reader's answer on fresh random input. It prints its verdict and returns it, says why a wrong answer
+is wrong, and never raises.
+"""
+
+import copy
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether an answer is right, and why; true exactly where it is right."""
+
+    right: bool
+    reason: str
+
+    def __bool__(self) -> bool:
+        return self.right
+
+    def __str__(self) -> str:
+        return f"{'Right' if self.right else 'Not yet'}: {self.reason}"
+
+    def _ipython_display_(self) -> None:
+        """Show nothing where a call to a checker ends a cell: the checker has printed the verdict."""
+
+
+class Wrong(Exception):
+    """An answer is wrong; the message says why."""
+
+
+def checker(check: Callable[..., str]) -> Callable[..., Verdict]:
+    """Make a checker of a function that returns words of praise for a right answer and raises `Wrong` for another.
+
+    It runs with gradients on, whatever the notebook has set, and puts torch's random state back at the end.
+    """
+
+    @wraps(check)
+    def checked(*answers: Any) -> Verdict:
+        try:
+            with torch.random.fork_rng(devices=[]), torch.enable_grad():
+                torch.seed()
+                verdict = Verdict(True, check(*answers))
+        except Wrong as wrong:
+            verdict = Verdict(False, str(wrong))
+        except Exception as error:  # whatever an answer does that its checker did not think of
+            verdict = Verdict(False, f"while it was checked, this was raised: {_told(error)}.")
+        print(verdict)
+        return verdict
+
+    return checked
+
+
+def call(answer: Any, *inputs: Any) -> Any:
+    """What the reader's function returns for copies of `inputs`, so that it may change what it was given.
+
+    Raises `Wrong` where it is no function, raises, or returns nothing, as the stubs do.
+    """
+    if not callable(answer):
+        raise Wrong(f"a function is asked for, and this is {_name(answer)}.")
+    try:
+        result = answer(*copy.deepcopy(inputs))
+    except Exception as error:
+        raise Wrong(f"your function raised {_told(error)}.") from error
+    if result is None or result is ...:
+        raise Wrong("your function returns nothing yet. Fill in its body, and end it with a return.")
+    return result
+
+
+def number(answer: Any) -> float:
+    """The reader's number, as a float. Raises `Wrong` where there is none yet, or it is no single number."""
+    if answer is None or answer is ...:
+        raise Wrong("there is no number yet. Put yours in the place of the dots.")
+    if isinstance(answer, bool):
+        raise Wrong("a number is asked for, and this is True or False.")
+    try:
+        return float(answer)
+    except (TypeError, ValueError, RuntimeError):
+        raise Wrong(f"one number is asked for, and this is {_name(answer)}.") from None
+
+
+def tensor(answer: Any, shape: tuple[int, ...], dtype: torch.dtype | None = None) -> torch.Tensor:
+    """The reader's tensor. Raises `Wrong` where it is none, or one of another shape or dtype."""
+    if not isinstance(answer, torch.Tensor):
+        raise Wrong(f"a tensor is asked for, and this is {_name(answer)}.")
+    if tuple(answer.shape) != tuple(shape):
+        raise Wrong(f"the shape is {tuple(answer.shape)} and has to be {tuple(shape)}.")
+    if dtype is not None and answer.dtype != dtype:
+        raise Wrong(f"the dtype is {answer.dtype} and has to be {dtype}.")
+    return answer
+
+
+def _name(answer: Any) -> str:
+    return f"a {type(answer).__name__}"
+
+
+def _told(error: Exception) -> str:
+    """An error in one line, with the line of the reader's code that raised it where that can be told."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "ipykernel" in frame.filename]
+    where = f" (line {frames[-1].lineno} of your cell)" if frames else ""
+    words = str(error).splitlines()[0] if str(error) else "no message"
+    return f"{type(error).__name__}: {words}{where}"

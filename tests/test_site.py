@@ -169,7 +169,8 @@ def probe(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("probe")
     shutil.copy(ROOT / "_config.yml", folder)
     (folder / "_toc.yml").write_text("format: jb-book\nroot: probe\n")
-    (folder / "book").symlink_to(ROOT / "book")  # for the static files alone
+    for name in ("book", "tools"):  # for the static files and for the extension of Sphinx
+        (folder / name).symlink_to(ROOT / name)
     words = v4.new_markdown_cell("# Probe\n\nA formula, $\\boldsymbol{x} = \\cancel{y}$.")
     notebook = v4.new_notebook(cells=[words, v4.new_code_cell(PROBE)])
     NotebookClient(notebook, kernel_name="python3", startup_timeout=PATIENCE).execute()

@@ -1,0 +1,38 @@
+"""A Sphinx extension: the docstrings of arlib are plain text with a little Markdown, which autodoc takes for reST.
+
+Most of it means the same in both. What does not is rewritten here: an indented block stays as it is (a table of bytes),
+and a bar is a bar. Single backticks are code by `default_role` in _config.yml.
+"""
+
+from typing import Any
+
+
+def to_rest(lines: list[str]) -> list[str]:
+    """The lines of a docstring, as reST."""
+    rewritten: list[str] = []
+    block = False
+    for line in lines:
+        indented = line.startswith("    ")
+        if indented and not block and rewritten and not rewritten[-1]:
+            rewritten += [".. code-block:: none", ""]
+            block = True
+        block = block and (indented or not line)
+        rewritten.append(line if block else line.replace("|", "\\|"))
+    return rewritten
+
+
+def rewrite(*event: Any) -> None:
+    """Sphinx hands over the lines last, to be changed in place."""
+    event[-1][:] = to_rest(event[-1])
+
+
+def skip(app: Any, what: str, name: str, member: Any, *_: Any) -> bool | None:
+    """Leave out a named tuple's fields, of which Python itself says "Alias for field number 0"."""
+    return True if (getattr(member, "__doc__", None) or "").startswith("Alias for field number") else None
+
+
+def setup(app: Any) -> dict[str, bool]:
+    """What Sphinx calls."""
+    app.connect("autodoc-process-docstring", rewrite)
+    app.connect("autodoc-skip-member", skip)
+    return {"parallel_read_safe": True}

@@ -1,0 +1,157 @@
+// Chapter 10: a point in [0, 1) and the message whose interval holds it. Everything is in whole numbers below 2^53:
+// the point in millionths, an interval after d symbols in units of total^-d.
+const POINTS = 1_000_000;
+
+export default {
+  render({ model, el }) {
+    const letters = model.get("letters");
+    const cumulative = model.get("cumulative");
+    const total = cumulative[cumulative.length - 1];
+    const deepest = model.get("deepest");
+    let point = model.get("point");
+    let depth = model.get("letters_shown");
+
+    const [width, row, gap, margin] = [600, 34, 30, 12];
+    const svg = element("svg:svg", { viewBox: `0 0 ${width + 2 * margin} 100`, width: width + 2 * margin });
+    const drawn = element("svg:g");
+    const handle = element("svg:circle", {
+      cy: 9, r: 8, fill: COLOURS[4], stroke: "currentColor", tabindex: 0, role: "slider", "aria-label": "point",
+      "aria-valuemin": 0, "aria-valuemax": 0.999999, "data-name": "handle", style: "cursor: ew-resize; touch-action: none",
+    });
+    svg.append(drawn, handle);
+
+    const shows = {
+      point: readout("point", "point"),
+      message: readout("message", "message"),
+      interval: readout("interval", "its interval"),
+      width: readout("width", "width, the probability of the message"),
+      surprise: readout("surprise", "surprise in bits"),
+      word: readout("word", "bits that are written"),
+      bits: readout("bits", "number of them"),
+      value: readout("value", "as a number"),
+    };
+
+    // The nested parts that hold the point: for each symbol its number, and low and width in units of total^-depth.
+    function locate() {
+      const steps = [];
+      let [low, wide, unit] = [0, 1, 1];
+      for (let d = 0; d < depth; d++) {
+        low *= total;
+        wide *= total;
+        unit *= total;
+        const part = wide / total; // the width of one count
+        let symbol = letters.length - 1;
+        while (symbol > 0 && point * unit < (low + part * cumulative[symbol]) * POINTS) symbol--;
+        steps.push({ symbol, before: low, whole: wide, unit });
+        low += part * cumulative[symbol];
+        wide = part * (cumulative[symbol + 1] - cumulative[symbol]);
+      }
+      return { steps, low, wide, unit };
+    }
+
+    // The fewest bits n, and the smallest number of n bits, whose binary fraction lies in the interval.
+    function shortest(low, wide, unit) {
+      for (let n = 0; ; n++) {
+        const number = Math.ceil((low * 2 ** n) / unit);
+        if (number * unit < (low + wide) * 2 ** n) return { n, number };
+      }
+    }
+
+    const decimal = (whole, unit) => String(Number((whole / unit).toFixed(Math.round(Math.log10(unit)))));
+    const across = (part) => margin + width * part;
+
+    function draw() {
+      const { steps, low, wide, unit } = locate();
+      const { n, number } = shortest(low, wide, unit);
+      const word = n ? number.toString(2).padStart(n, "0") : "";
+      shows.point.value = (point / POINTS).toFixed(6);
+      shows.message.value = steps.map(({ symbol }) => letters[symbol]).join("");
+      shows.interval.value = `${decimal(low, unit)} to ${decimal(low + wide, unit)}`;
+      shows.width.value = decimal(wide, unit);
+      shows.surprise.value = (-Math.log2(wide / unit) + 0).toFixed(2);
+      shows.word.value = word || "none";
+      shows.bits.value = String(n);
+      shows.value.value = String(number / 2 ** n);
+      handle.setAttribute("cx", across(point / POINTS));
+      handle.setAttribute("aria-valuenow", point / POINTS);
+      handle.setAttribute("aria-valuetext", `${shows.point.value}, message ${shows.message.value}, ${n} bits`);
+
+      const height = 20 + depth * (row + gap) + row + 24;
+      svg.setAttribute("viewBox", `0 0 ${width + 2 * margin} ${height}`);
+      drawn.replaceChildren();
+      const add = (name, attributes, ...text) => drawn.append(element(`svg:${name}`, attributes, ...text));
+      steps.forEach(({ symbol, before, whole, unit: units }, d) => {
+        const y = 20 + d * (row + gap);
+        for (let s = 0; s < letters.length; s++) {
+          const [from, to] = [cumulative[s] / total, cumulative[s + 1] / total];
+          add("rect", {
+            x: across(from), y, width: width * (to - from), height: row, fill: COLOURS[s % COLOURS.length],
+            "fill-opacity": s === symbol ? 0.75 : 0.25, stroke: "currentColor", "stroke-width": 1,
+          });
+          const name = shows.message.value.slice(0, d) + letters[s];
+          add("text", { x: across((from + to) / 2), y: y + row / 2 + 5, "text-anchor": "middle", "font-size": 14 }, name);
+        }
+        // What was chosen is drawn again below, as wide as the figure.
+        const [from, to] = [cumulative[symbol] / total, cumulative[symbol + 1] / total];
+        const below = y + row + gap;
+        add("path", {
+          d: `M${across(from)} ${y + row} L${across(0)} ${below} L${across(1)} ${below} L${across(to)} ${y + row} Z`,
+          fill: COLOURS[symbol % COLOURS.length], "fill-opacity": 0.12,
+        });
+        const place = ((point * units) / POINTS - before) / whole;
+        add("line", { x1: across(place), x2: across(place), y1: d ? y : 9, y2: y + row, stroke: COLOURS[4], "stroke-width": 2 });
+      });
+      const y = 20 + depth * (row + gap);
+      add("rect", {
+        x: across(0), y, width, height: row, stroke: "currentColor", "stroke-width": 1,
+        fill: COLOURS[steps[depth - 1].symbol % COLOURS.length], "fill-opacity": 0.12,
+      });
+      const at = ((number * unit) / 2 ** n - low) / wide;
+      add("line", { x1: across(at), x2: across(at), y1: y, y2: y + row + 4, stroke: COLOURS[1], "stroke-width": 3 });
+      const anchor = at < 0.2 ? "start" : at > 0.8 ? "end" : "middle";
+      const text = n ? `0.${word} = ${shows.value.value}` : "0";
+      add("text", { x: across(at), y: y + row + 18, "text-anchor": anchor, "font-size": 14 }, text);
+      const label = `the message ${shows.message.value}: ${shows.interval.value}`;
+      add("text", { x: across(0.5), y: y + row / 2 + 5, "text-anchor": "middle", "font-size": 14 }, label);
+    }
+
+    function move(to) {
+      point = Math.min(Math.max(Math.round(to), 0), POINTS - 1);
+      draw();
+    }
+
+    handle.addEventListener("keydown", (event) => {
+      const small = event.shiftKey ? 10 : 1000;
+      const steps = { ArrowRight: small, ArrowUp: small, ArrowLeft: -small, ArrowDown: -small, PageUp: 50_000, PageDown: -50_000 };
+      if (event.key in steps) move(point + steps[event.key]);
+      else if (event.key === "Home") move(0);
+      else if (event.key === "End") move(POINTS - 1);
+      else return;
+      event.preventDefault();
+    });
+    const follow = (event) => {
+      const box = svg.getBoundingClientRect();
+      const place = ((event.clientX - box.left) / box.width) * (width + 2 * margin);
+      move(((place - margin) / width) * POINTS);
+    };
+    handle.addEventListener("pointerdown", (event) => {
+      handle.setPointerCapture(event.pointerId);
+      event.preventDefault();
+      handle.focus();
+    });
+    handle.addEventListener("pointermove", (event) => {
+      if (handle.hasPointerCapture(event.pointerId)) follow(event);
+    });
+    svg.addEventListener("click", (event) => {
+      const box = svg.getBoundingClientRect();
+      const scale = (width + 2 * margin) / box.width;
+      if ((event.clientY - box.top) * scale < 20 + row) follow(event); // a click in the first row
+    });
+
+    const control = slider("letters", deepest - 1, depth - 1, (value) => String(value + 1), (value) => {
+      depth = value + 1;
+      draw();
+    });
+    el.append(svg, control, ...Object.values(shows).map((one) => one.line));
+  },
+};

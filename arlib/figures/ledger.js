@@ -1,0 +1,45 @@
+// Chapter 10: where the bits of a file went, for one of several files.
+export default {
+  render({ model, el }) {
+    const files = model.get("files");
+    const names = Object.keys(files[0].rows);
+    const canvas = picture(30, 20, "the file's picture, a square for each token");
+    canvas.style.maxWidth = "15em";
+
+    const bytes = readout("bytes", "the whole file, in bytes");
+    const table = element("table");
+    table.style.cssText = "width: 100%; border-collapse: collapse; margin: 0.4em 0; background: none";
+    const cell = (style, ...content) => {
+      const made = element("td", {}, ...content);
+      made.style.cssText = `padding: 0.15em 0.4em; border: 0; background: none; color: inherit; ${style}`;
+      return made;
+    };
+    const rows = names.map((name, index) => {
+      const value = element("output", { "data-name": name });
+      const share = element("output", { "data-name": `${name}-share` });
+      const bar = element("div");
+      bar.style.cssText = `height: 0.9em; background: ${COLOURS[index]}; min-width: 1px`;
+      const line = element("tr", {}, cell("", name), cell("text-align: right", value, " bits"),
+        cell("text-align: right", share), cell("width: 40%", bar));
+      line.style.background = "none";
+      table.append(line);
+      return { value, share, bar };
+    });
+
+    function show(index) {
+      const file = files[index];
+      const sizes = names.map((name) => file.rows[name]);
+      const largest = Math.max(...sizes);
+      rows.forEach(({ value, share, bar }, place) => {
+        value.value = sizes[place].toFixed(3);
+        share.value = `${((100 * sizes[place]) / (8 * file.bytes)).toFixed(1)} %`;
+        bar.style.width = `${(100 * Math.max(sizes[place], 0)) / largest}%`;
+      });
+      bytes.value = String(file.bytes);
+      canvas.paint(unpack(file.picture));
+    }
+
+    const control = slider("file", files.length - 1, 0, (index) => files[index].name, show);
+    el.append(control, canvas, table, bytes.line);
+  },
+};

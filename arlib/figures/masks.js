@@ -1,0 +1,120 @@
+// Chapter 7: what each place reads under a mask, and what each row of the logits knows by it.
+// Data: panels, each with a name; reads and knows, a string of digits for every row; holds, the token at every place.
+
+const CELL = 15;
+const MARGIN = 22;
+
+// Numbers in a row as words: [0, 1, 2, 5] is "0–2, 5", and none is "none".
+function ranges(numbers) {
+  const parts = [];
+  for (const number of numbers) {
+    const last = parts[parts.length - 1];
+    if (last && last[1] === number - 1) last[1] = number;
+    else parts.push([number, number]);
+  }
+  return parts.map(([from, to]) => (from === to ? `${from}` : `${from}–${to}`)).join(", ") || "none";
+}
+
+function where(digits, wanted) {
+  return [...digits].flatMap((digit, index) => (wanted(digit, index) ? [index] : []));
+}
+
+// A square of cells with numbered rows; `paint(panel)` fills it, `mark(row)` frames a row.
+function square(title, below, length, fill) {
+  const size = length * CELL;
+  const svg = element("svg:svg", {
+    viewBox: `0 0 ${size + MARGIN + 4} ${size + MARGIN + 34}`, role: "img", "aria-label": title,
+    style: "flex: 1 1 200px; max-width: 300px; min-width: 0",
+  });
+  const text = (words, x, y, more = {}) => {
+    const made = element("svg:text", { x, y, "font-size": 9, "text-anchor": "middle", ...more }, words);
+    svg.append(made);
+    return made;
+  };
+  text(title, MARGIN + size / 2, 9, { "font-size": 10.5 });
+  text(below, MARGIN + size / 2, size + MARGIN + 28, { opacity: 0.75 });
+  const heads = [];
+  for (let index = 0; index < length; index++) {
+    text(index, MARGIN - 9, MARGIN + 10 + index * CELL - 6);
+    heads.push(text("", MARGIN + (index + 0.5) * CELL, size + MARGIN + 10 - 6));
+  }
+  const cells = element("svg:g");
+  const frame = element("svg:rect", {
+    x: MARGIN - 1, width: size + 2, height: CELL + 1, fill: "none", stroke: "currentColor", "stroke-width": 1.6,
+  });
+  svg.append(cells, frame);
+  return {
+    svg,
+    paint(panel, labels) {
+      labels.forEach((label, index) => { heads[index].textContent = label; });
+      cells.replaceChildren();
+      for (let row = 0; row < length; row++) {
+        for (let column = 0; column < length; column++) {
+          const x = MARGIN + column * CELL;
+          const y = MARGIN - 6 + row * CELL;
+          cells.append(element("svg:rect", {
+            x: x + 0.75, y: y + 0.75, width: CELL - 1.5, height: CELL - 1.5, rx: 2, ...fill(panel, row, column),
+          }));
+          if (fill(panel, row, column)["data-cross"]) {
+            cells.append(element("svg:path", {
+              d: `M${x + 4} ${y + 4}l7 7m0 -7l-7 7`, stroke: "white", "stroke-width": 1.6,
+            }));
+          }
+        }
+      }
+    },
+    mark(row) { frame.setAttribute("y", MARGIN - 6.5 + row * CELL); },
+  };
+}
+
+const EMPTY = { fill: "none", stroke: "currentColor", "stroke-opacity": 0.25 };
+
+export default {
+  render({ model, el }) {
+    const panels = model.get("panels");
+    const length = panels[0].reads.length;
+    let chosen = 0;
+    let row = 5;
+    const left = square("reads these places", "what the place holds", length, (panel, y, x) => (
+      { 0: EMPTY, 1: { fill: COLOURS[0], opacity: 0.4 }, 2: { fill: COLOURS[0] } }[panel.reads[y][x]]
+    ));
+    const right = square("knows these tokens", "token", length, (panel, y, x) => {
+      if (panel.knows[y][x] === "0") return EMPTY;
+      return x < y ? { fill: COLOURS[2] } : { fill: COLOURS[4], "data-cross": "1" };
+    });
+    const holds = readout("holds", "the places that it reads hold");
+    const reads = readout("reads", "the row reads places");
+    const knows = readout("knows", "the row knows tokens");
+    const leaks = readout("leaks", "of these it must not know");
+    const all = readout("model", "rows of this model that leak");
+
+    const say = () => {
+      const panel = panels[chosen];
+      left.mark(row);
+      right.mark(row);
+      const places = where(panel.reads[row], (digit) => digit !== "0");
+      reads.value = ranges(places);
+      const held = places.map((place) => panel.holds[place]).sort((a, b) => a - b);
+      const real = held.filter((token) => token >= 0);
+      const kinds = held[0] === -1 ? ["start"] : [];
+      if (real.length) kinds.push(`${real.length > 1 ? "tokens" : "token"} ${ranges(real)}`);
+      holds.value = kinds.join(", ");
+      knows.value = ranges(where(panel.knows[row], (digit) => digit !== "0"));
+      leaks.value = ranges(where(panel.knows[row], (digit, token) => digit !== "0" && token >= row));
+      const leaking = panel.knows.map((digits, at) => digits.slice(at).includes("1"));
+      all.value = ranges(where(leaking.map((leak) => (leak ? "1" : "0")), (digit) => digit === "1"));
+    };
+    el.append(
+      choice("mask", panels.map((panel) => panel.name), chosen, (index) => {
+        chosen = index;
+        left.paint(panels[index], panels[index].holds.map((token) => (token < 0 ? "s" : token)));
+        right.paint(panels[index], panels[index].holds.map((_, token) => token));
+        say();
+      }),
+      slider("row", length - 1, row, (value) => `${value}`, (value) => { row = value; say(); }),
+      element("div", { style: "display: flex; flex-wrap: wrap; gap: 0.5em 1.5em; margin: 0.5em 0" },
+        left.svg, right.svg),
+      reads.line, holds.line, knows.line, leaks.line, all.line,
+    );
+  },
+};

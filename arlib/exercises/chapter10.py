@@ -169,7 +169,7 @@ def bits_per_flip(answer: Any) -> str:
         right - entropy: "that is what is lost; asked for is what is paid.",
     }
     for mistake, reason in mistakes.items():
-        if abs(given - mistake) < 5e-4:
+        if math.isclose(given, mistake, rel_tol=2e-3):
             raise Wrong(reason)
     if abs(given - right) >= 1e-3:
         raise Wrong(
@@ -215,13 +215,13 @@ def _cut(word: str) -> str:
 def _weights() -> list[tuple[list[int], int]]:
     """Flat and steep weights with zeros among them, and totals that leave much room, little, and none."""
     cases: list[tuple[list[int], int]] = [([1, 0, 0], 3), ([5], 7)]
-    for size, total in [(4, 16), (10, 12), (64, 256), (1024, 1 << 12), (300, 1 << 24), (1024, 1 << 24)]:
+    for size, total in [(1024, 1 << 12), (4, 16), (10, 12), (64, 256), (300, 1 << 24), (1024, 1 << 24)]:
         steep = [int(torch.randint(1 << 36, ()).item()) >> int(shift) for shift in torch.randint(40, (size,)).tolist()]
         flat = torch.randint(1, 1 << 20, (size,)).tolist()
         lonely = [0] * size
-        lonely[int(torch.randint(size, ()).item())] = 1 << 36
+        lonely[int(torch.randint(1, size, ()).item())] = 1 << 36
         steep[0] |= 1
-        cases += [(steep, total), (flat, total), (lonely, total)]
+        cases += [(lonely, total), (steep, total), (flat, total)]
     return cases
 
 

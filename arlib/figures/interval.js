@@ -11,8 +11,9 @@ export default {
     let point = model.get("point");
     let depth = model.get("letters_shown");
 
-    const [width, row, gap, margin] = [600, 34, 30, 12];
-    const svg = element("svg:svg", { viewBox: `0 0 ${width + 2 * margin} 100`, width: width + 2 * margin });
+    const [row, gap, margin] = [34, 30, 12];
+    let width = 600; // less on a narrow page, so that letters keep their size
+    const svg = element("svg:svg");
     const drawn = element("svg:g");
     const handle = element("svg:circle", {
       cy: 9, r: 8, fill: COLOURS[4], stroke: "currentColor", tabindex: 0, role: "slider", "aria-label": "point",
@@ -72,15 +73,17 @@ export default {
       shows.word.value = word || "none";
       shows.bits.value = String(n);
       shows.value.value = String(number / 2 ** n);
-      handle.setAttribute("cx", across(point / POINTS));
       handle.setAttribute("aria-valuenow", point / POINTS);
       handle.setAttribute("aria-valuetext", `${shows.point.value}, message ${shows.message.value}, ${n} bits`);
 
+      width = Math.min(600, Math.max(240, control.clientWidth - 2 * margin));
       const height = 20 + depth * (row + gap) + row + 24;
       svg.setAttribute("viewBox", `0 0 ${width + 2 * margin} ${height}`);
+      svg.setAttribute("width", width + 2 * margin);
+      handle.setAttribute("cx", across(point / POINTS));
       drawn.replaceChildren();
       const add = (name, attributes, ...text) => drawn.append(element(`svg:${name}`, attributes, ...text));
-      steps.forEach(({ symbol, before, whole, unit: units }, d) => {
+      steps.forEach(({ symbol, before, whole: span, unit: units }, d) => {
         const y = 20 + d * (row + gap);
         for (let s = 0; s < letters.length; s++) {
           const [from, to] = [cumulative[s] / total, cumulative[s + 1] / total];
@@ -88,7 +91,8 @@ export default {
             x: across(from), y, width: width * (to - from), height: row, fill: COLOURS[s % COLOURS.length],
             "fill-opacity": s === symbol ? 0.75 : 0.25, stroke: "currentColor", "stroke-width": 1,
           });
-          const name = shows.message.value.slice(0, d) + letters[s];
+          const whole = shows.message.value.slice(0, d) + letters[s];
+          const name = 9 * whole.length < width * (to - from) ? whole : letters[s];
           add("text", { x: across((from + to) / 2), y: y + row / 2 + 5, "text-anchor": "middle", "font-size": 14 }, name);
         }
         // What was chosen is drawn again below, as wide as the figure.
@@ -98,8 +102,8 @@ export default {
           d: `M${across(from)} ${y + row} L${across(0)} ${below} L${across(1)} ${below} L${across(to)} ${y + row} Z`,
           fill: COLOURS[symbol % COLOURS.length], "fill-opacity": 0.12,
         });
-        const place = ((point * units) / POINTS - before) / whole;
-        add("line", { x1: across(place), x2: across(place), y1: d ? y : 9, y2: y + row, stroke: COLOURS[4], "stroke-width": 2 });
+        const place = ((point * units) / POINTS - before) / span;
+        add("line", { x1: across(place), x2: across(place), y1: d ? y : 9, y2: y + row, stroke: "currentColor", "stroke-width": 2 });
       });
       const y = 20 + depth * (row + gap);
       add("rect", {
@@ -152,6 +156,7 @@ export default {
       depth = value + 1;
       draw();
     });
+    window.addEventListener("resize", draw);
     el.append(svg, control, ...Object.values(shows).map((one) => one.line));
   },
 };

@@ -11,15 +11,18 @@ export default {
     table.style.cssText = "width: 100%; border-collapse: collapse; margin: 0.4em 0; background: none";
     const cell = (style, ...content) => {
       const made = element("td", {}, ...content);
-      made.style.cssText = `padding: 0.15em 0.4em; border: 0; background: none; color: inherit; ${style}`;
+      made.style.cssText = `padding: 0.15em 0.4em; white-space: nowrap; border: 0; background: none; color: inherit; ${style}`;
       return made;
     };
+    const head = element("tr", {}, cell(""), cell("text-align: right", "bits"), cell("text-align: right", "share"), cell(""));
+    head.style.background = "none";
+    table.append(head);
     const rows = names.map((name, index) => {
       const value = element("output", { "data-name": name });
       const share = element("output", { "data-name": `${name}-share` });
       const bar = element("div");
       bar.style.cssText = `height: 0.9em; background: ${COLOURS[index]}; min-width: 1px`;
-      const line = element("tr", {}, cell("", name), cell("text-align: right", value, " bits"),
+      const line = element("tr", {}, cell("", name), cell("text-align: right", value),
         cell("text-align: right", share), cell("width: 40%", bar));
       line.style.background = "none";
       table.append(line);

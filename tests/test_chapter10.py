@@ -1,0 +1,371 @@
+"""Chapter 10, "A range coder": its checkers refuse wrong answers with a reason, its figures answer as arlib does."""
+
+import math
+import re
+import struct
+import zlib
+from bisect import bisect_right
+from fractions import Fraction
+from pathlib import Path
+
+import nbformat
+import pytest
+import torch
+
+import arlib
+from arlib import codec as codecs
+from arlib import fixedpoint, rangecoder, tokenset
+from arlib.exercises import chapter10 as check
+
+ROOT = Path(__file__).resolve().parent.parent
+CHAPTER = "10-range-coder"
+GOLDEN = ROOT / "tests" / "golden"
+
+
+@pytest.fixture(scope="module")
+def codec():
+    return arlib.load_codec("book")
+
+
+# ---- Wrong answers, and why they are wrong ---------------------------------------------------------------------------
+
+
+def came(probabilities, symbols):
+    return probabilities.gather(1, symbols[:, None])
+
+
+SURPRISES = [
+    (lambda p, s: -came(p, s).log().sum(), "these are nats"),
+    (lambda p, s: -came(p, s).log2().mean(), "the mean per symbol"),
+    (lambda p, s: came(p, s).log2().sum(), "the sign is wrong"),
+    (lambda p, s: -(p * p.log2()).sum(), "the entropies"),
+    (lambda p, s: -p.amax(-1).log2().sum(), "the likeliest symbols"),
+    (lambda p, s: (-came(p, s).log2()).ceil().sum(), "rounded up at each symbol"),
+    (lambda p, s: -p.log2().sum(), "over all symbols of the alphabet"),
+    (lambda p, s: 0.0, "for a random message"),
+    (lambda p, s: -came(p, s).log2(), "one number is asked for"),
+]
+
+
+def with_zeros(low, width):
+    """The chapter's `shortest`, which counts on the zeros behind it."""
+    n = 0
+    while (found := math.ceil(low * 2**n)) >= (low + width) * 2**n:
+        n += 1
+    return f"{found:0{n}b}" if n else ""
+
+
+def always_two_more(low, width):
+    n = 2
+    while Fraction(2, 2**n) > width:
+        n += 1
+    return f"{math.ceil(low * 2**n):0{n}b}" if math.ceil(low * 2**n) < 2**n else "1" * n
+
+
+def by_floats(low, width):
+    low, width, n = float(low), float(width), 0
+    while math.ceil(low * 2**n) + 1 > (low + width) * 2**n and n < 1000:
+        n += 1
+    return f"{math.ceil(low * 2**n):0{n}b}" if n else ""
+
+
+def rounded_down(low, width):
+    n = 0
+    while Fraction(1, 2**n) > width:
+        n += 1
+    return f"{math.floor(low * 2**n):0{n}b}" if n else ""
+
+
+def the_last_one(low, width):
+    """A shortest word, but where there are several, the largest."""
+    n = 0
+    while math.ceil(low * 2**n) + 1 > (low + width) * 2**n:
+        n += 1
+    return f"{math.floor((low + width) * 2**n) - 1:0{n}b}" if n else ""
+
+
+WORDS = [
+    (with_zeros, "followed by ones it is not"),
+    (always_two_more, "bits, and"),
+    (by_floats, "for low = about"),
+    (rounded_down, "itself is not in the interval"),
+    (the_last_one, "is a smaller number"),
+    (lambda low, width: 0.375, "a string of the letters 0 and 1"),
+]
+
+
+def floored(weights, total):
+    return [weight * total // sum(weights) for weight in weights]
+
+
+def at_least_one(weights, total):
+    return [max(1, round(weight * total / sum(weights))) for weight in weights]
+
+
+def repaired_at_the_first(weights, total):
+    counts = at_least_one(weights, total)
+    counts[0] += total - sum(counts)
+    return counts
+
+
+def flat(weights, total):
+    size = len(weights)
+    return [total // size + (symbol < total % size) for symbol in range(size)]
+
+
+def to_the_smallest(weights, total):
+    size = len(weights)
+    counts = [1 + weight * (total - size) // sum(weights) for weight in weights]
+    counts[weights.index(min(weights))] += total - sum(counts)
+    return counts
+
+
+TABLES = [
+    (floored, "are zero: these symbols could never be written"),
+    (at_least_one, "your counts sum to"),
+    (repaired_at_the_first, "negative"),
+    (flat, "does not follow the weights"),
+    (lambda weights, total: [count / 1 for count in flat(weights, total)], "a list of ints"),
+    (lambda weights, total: flat(weights, total)[1:], "counts."),
+]
+
+MESSAGES = [
+    (([3, 5], [0, 1, 0, 1]), "No carry was needed"),
+    (([127, 2, 127], [1, 1, 1, 1, 1, 2]), "has two counts"),
+    (([0, 8], [0, 1]), "a count below 1"),
+    (([1 << 24, 1], [1, 1]), "more than 2^24"),
+    (([1, 1], [0, 1] * 13), "24 are allowed"),
+    (([1, 1], [0, 2]), "zeros and ones alone"),
+    (([1.5, 1], [0, 1]), "a list of whole numbers"),
+    ((..., ...), "nothing here yet"),
+    (([1, 1], []), "empty"),
+]
+
+
+def flip(file):
+    changed = bytearray(file)
+    changed[20] ^= 4
+    return bytes(changed)
+
+
+def forged(file, make):
+    return file[:12] + make(flip(file)) + flip(file)[16:]
+
+
+FORGERIES = [
+    (flip, "the checksum is still the old one"),
+    (lambda file: file, "nothing has changed"),
+    (lambda file: forged(file, lambda bad: struct.pack("<I", zlib.crc32(bad[16:]))), "covers the payload alone"),
+    (
+        lambda file: forged(file, lambda bad: struct.pack(">I", zlib.crc32(bad[16:], zlib.crc32(bad[:12])))),
+        "in the wrong order",
+    ),
+    (lambda file: forged(file, lambda bad: struct.pack("<I", zlib.crc32(bad))), "covers its own four bytes"),
+    (lambda file: file + b"\0", "and yours has"),
+    (lambda file: b"PTB\2" + file[4:], "first 12 bytes have changed"),
+    (lambda file: file[:16] + bytes(len(file) - 16), "is to be flipped, and"),
+    (lambda file: file.hex(), "bytes are asked for"),
+]
+
+FLIPS = [
+    (2.1362, "divide by ten"),
+    (1.0, "what single flips pay"),
+    (0.19439, "the entropy, which no code reaches"),
+    (0.0192, "that is what is lost"),
+    (0.3, "that is not what Huffman pays"),
+    (..., "there is no number yet"),
+]
+
+WRONG = [
+    *((check.surprise, (answer,), reason) for answer, reason in SURPRISES),
+    *((check.shortest_word, (answer,), reason) for answer, reason in WORDS),
+    *((check.frequency_table, (answer,), reason) for answer, reason in TABLES),
+    *((check.breaks_carryless, answers, reason) for answers, reason in MESSAGES),
+    *((check.forge, (answer,), reason) for answer, reason in FORGERIES),
+    *((check.bits_per_flip, (answer,), reason) for answer, reason in FLIPS),
+]
+
+
+@pytest.mark.parametrize(("checker", "answers", "reason"), WRONG)
+def test_a_wrong_answer_is_told_why(checker, answers, reason):
+    verdict = checker(*answers)
+    assert not verdict
+    assert reason in verdict.reason
+
+
+def test_the_plain_mean_of_lengths_is_recognised():
+    blocks = [math.prod(0.97 if bit == "0" else 0.03 for bit in f"{block:010b}") for block in range(1024)]
+    mean = sum(check._huffman(blocks)) / 1024
+    for given in (mean, mean / 10):
+        assert "plain mean" in check.bits_per_flip(given).reason
+
+
+def test_another_rule_for_tables_is_right_too():
+    """What the rounding leaves over goes to the largest remainders: nothing asks for the chapter's own rule."""
+
+    def table(weights, total):
+        size, whole = len(weights), sum(weights)
+        counts = [1 + weight * (total - size) // whole for weight in weights]
+        order = sorted(range(size), key=lambda symbol: -(weights[symbol] * (total - size) % whole))
+        for symbol in order[: total - sum(counts)]:
+            counts[symbol] += 1
+        return counts
+
+    assert check.frequency_table(table)
+
+
+def test_messages_that_break_the_carryless_coder_are_found_by_search():
+    def loses(counts, message):
+        cumulative = [0, counts[0], sum(counts)]
+        decoder = rangecoder.Decoder(check._carryless(message, cumulative)[0])
+        return [decoder.decode(cumulative) for _ in message] != message
+
+    torch.manual_seed(0)
+    found = 0
+    for _ in range(300):
+        counts, message = torch.randint(1, 1 << 10, (2,)).tolist(), torch.randint(2, (24,)).tolist()
+        assert bool(check.breaks_carryless(counts, message)) == loses(counts, message)
+        found += loses(counts, message)
+    assert found > 0
+
+
+def test_the_checkers_carryless_coder_is_the_chapters():
+    notebook = nbformat.read(ROOT / "book" / f"{CHAPTER}.ipynb", as_version=4)
+    sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    names: dict = {"LETTERS": "abc", "CUMULATIVE": [0, 6, 9, 10]}
+    exec(next(source for source in sources if source.startswith("FULL, LEAST")), names)
+    exec(next(source for source in sources if source.startswith("class Carryless")), names)
+    torch.manual_seed(0)
+    for _ in range(50):
+        counts, message = torch.randint(1, 1 << 10, (2,)).tolist(), torch.randint(2, (40,)).tolist()
+        cumulative = [0, counts[0], sum(counts)]
+        coder = names["Carryless"]()
+        for symbol in message:
+            coder.encode(symbol, cumulative)
+        assert coder.finish() == check._carryless(message, cumulative)[0]
+
+
+# ---- The figures -----------------------------------------------------------------------------------------------------
+
+
+def shown(figure, name):
+    return figure.locator(f'[data-name="{name}"]').text_content()
+
+
+def located(point, depth, cumulative=(0, 6, 9, 10)):
+    """The message whose interval holds a point, with exact fractions, and the interval."""
+    low, width, message = Fraction(0), Fraction(1), ""
+    for _ in range(depth):
+        symbol = bisect_right(cumulative, (point - low) / width * cumulative[-1]) - 1
+        low += width * cumulative[symbol] / cumulative[-1]
+        width = width * (cumulative[symbol + 1] - cumulative[symbol]) / cumulative[-1]
+        message += "abc"[symbol]
+    return message, low, width
+
+
+def interval_agrees(figure):
+    point = Fraction(shown(figure, "point"))
+    message, low, width = located(point, len(shown(figure, "message")))
+    word = with_zeros(low, width)
+    assert shown(figure, "message") == message
+    assert [Fraction(end) for end in shown(figure, "interval").split(" to ")] == [low, low + width]
+    assert Fraction(shown(figure, "width")) == width
+    assert shown(figure, "surprise") == f"{-math.log2(width):.2f}"
+    assert shown(figure, "word") == (word or "none")
+    assert shown(figure, "bits") == str(len(word))
+    assert float(shown(figure, "value")) == int(word or "0", 2) / 2 ** len(word)
+    # The library's coder narrows the same interval: counts of 10 divide no power of two, hence the tolerance.
+    coder = rangecoder.Encoder()
+    for letter in message:
+        coder.encode("abc".index(letter), [0, 6, 9, 10])
+    assert coder.bits == pytest.approx(-math.log2(width), abs=1e-9)
+    return point
+
+
+@pytest.mark.browser
+def test_interval_by_keyboard(figure):
+    it = figure(CHAPTER, "interval")
+    handle, letters = it.get_by_role("slider", name="point"), it.get_by_role("slider", name="letters")
+    assert interval_agrees(it) == Fraction(4, 10)
+    handle.focus()
+    settings = [["PageUp"] * 9, ["Home"], ["End"], ["ArrowLeft"] * 7, ["PageDown"] * 6, ["Shift+ArrowRight"] * 33]
+    seen = set()
+    for keys in settings:
+        for key in keys:
+            handle.press(key)
+        seen.add(interval_agrees(it))
+    assert len(seen) == len(settings)
+    for key, length in [("Home", 1), ("ArrowRight", 2), ("End", 6)]:
+        letters.press(key)
+        assert len(shown(it, "message")) == length
+        interval_agrees(it)
+    for _ in range(12):
+        handle.press("PageUp")
+        interval_agrees(it)
+    assert handle.get_attribute("aria-valuenow") == str(float(Fraction(shown(it, "point")))).rstrip("0")
+
+
+@pytest.mark.browser
+def test_interval_by_mouse(figure):
+    it = figure(CHAPTER, "interval")
+    handle = it.get_by_role("slider", name="point")
+    handle.scroll_into_view_if_needed()
+    box = handle.bounding_box()
+    before = interval_agrees(it)
+    mouse = it.page.mouse
+    mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    mouse.down()
+    mouse.move(box["x"] + 60, box["y"] + 200)
+    mouse.up()
+    assert interval_agrees(it) > before
+
+
+@pytest.mark.browser
+def test_ledger(figure, codec):
+    it = figure(CHAPTER, "ledger")
+    slider = it.get_by_role("slider", name="file")
+    for number, key in [(0, "Home"), (1, "ArrowRight"), (11, "End"), (10, "ArrowLeft")]:
+        slider.press(key)
+        file = (GOLDEN / f"{number:02}.ptb").read_bytes()
+        ledger = codec.ledger(file)
+        assert shown(it, "bytes") == str(len(file))
+        for name, bits in ledger.items():
+            assert shown(it, name) == f"{round(bits, 3) + 0.0:.3f}", name
+            assert float(shown(it, f"{name}-share").rstrip(" %")) == pytest.approx(
+                100 * bits / 8 / len(file), abs=0.051
+            )
+
+
+def decode_unchecked(codec, payloads):
+    decoders = [rangecoder.Decoder(payload) for payload in payloads]
+    cache, tokens = codec.twin.new_cache(len(payloads)), torch.zeros((len(payloads), 600), dtype=torch.int64)
+    for position in range(600):
+        logits = codec.twin.step(tokens[:, position - 1] if position else None, cache)
+        cumulative = rangecoder.cumulate(fixedpoint.frequencies(logits))
+        tokens[:, position] = torch.tensor([one.decode(row) for one, row in zip(decoders, cumulative, strict=True)])
+    return tokens
+
+
+@pytest.mark.browser
+def test_bitflip(figure, codec):
+    grid = tokenset.read(arlib.data.root() / "tokens" / "valid.tokens").grids[230]
+    file = codec.compress_tokens(grid)
+    it = figure(CHAPTER, "bitflip")
+    slider, answers = it.get_by_role("slider", name="byte"), []
+    for keys, bit in [("Home", 0), ("ArrowRight " * 3, 7), ("End", 0), ("ArrowLeft " * 4, 7), ("ArrowLeft " * 6, 0)]:
+        for key in keys.split():
+            slider.press(key)
+        it.get_by_label("highest" if bit else "lowest").focus()
+        it.page.keyboard.press("Space")
+        byte = int(slider.get_attribute("aria-valuetext").split(",")[0])
+        damaged = bytearray(file)
+        damaged[byte] ^= 1 << bit
+        assert shown(it, "change") == f"{file[byte]:08b} becomes {damaged[byte]:08b}"
+        with pytest.raises(codecs.CodecError, match=re.escape(shown(it, "says"))):
+            codec.decompress_tokens(bytes(damaged))
+        answers.append((bytes(damaged[16:]), shown(it, "first-wrong"), shown(it, "right")))
+    assert len({answer[1] for answer in answers}) >= 4
+    for tokens, (_, first, right) in zip(decode_unchecked(codec, [a[0] for a in answers]), answers, strict=True):
+        wrong = (tokens != grid.flatten()).nonzero()
+        assert first == (str(wrong[0].item()) if len(wrong) else "none, the payload is whole")
+        assert right == f"{600 - len(wrong)} of 600"

@@ -18,6 +18,9 @@ as long as no part of a sum can pass 2^53, each is exact, in whatever order a li
 Where nothing else is said, rounding goes to the nearest integer, ties to the even one. What else is used, products with
 powers of two, `round`, `clamp`, `amax` and comparisons, is exact for floats on every machine.
 
+`forward` computes with torch, `step` with NumPy on the CPU: a step is a hundred operations on a few numbers each, and
+a call costs NumPy a third of what it costs torch. That two libraries give the same bits is the point.
+
 Sources: J. Ballé, N. Johnston and D. Minnen, "Integer networks for data compression with latent-variable models" (ICLR
 2019), for the failure and the way out; B. Jacob et al., "Quantization and training of neural networks for efficient
 integer-arithmetic-only inference" (CVPR 2018).
@@ -29,6 +32,7 @@ import json
 import math
 from decimal import Context, Decimal, localcontext
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -146,7 +150,9 @@ class Twin:
         self._bound("attended values", (self.length << ATTENTION_BITS) * LARGEST)
         self.weights = {name: weight.to(device) for name, weight in self._integers(prior).items()}
         float64 = functools.partial(torch.tensor, dtype=torch.float64, device=device)
-        self._root_width, self._exp, self._gap = map(float64, (root_width, tables()["attention"], tables()["gelu"]))
+        self._root_width, self._exp, self._gap = root_width, float64(tables()["attention"]), float64(tables()["gelu"])
+        self._arrays = {name: weight.cpu().numpy() for name, weight in self.weights.items()}  # the same memory
+        self._arrays |= {"exp": self._exp.cpu().numpy(), "gap": self._gap.cpu().numpy()}
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """Teacher forcing: `(B, T) int64`, T ≤ length, to logits `(B, T, vocabulary) int64` in units of 2^-10.
@@ -166,10 +172,9 @@ class Twin:
     __call__ = forward
 
     def new_cache(self, batch_size: int) -> Cache:
-        """An empty cache for `step`, on the twin's device."""
+        """An empty cache for `step`, in the CPU's memory."""
         shape = (self.config["depth"], batch_size, self.heads, self.length, self.head_width)
-        empty = self.weights["start"].new_zeros(shape)
-        return Cache(empty, empty.clone())
+        return Cache(torch.zeros(shape, dtype=torch.float64), torch.zeros(shape, dtype=torch.float64))
 
     def step(self, token: torch.Tensor | None, cache: Cache) -> torch.Tensor:
         """Read one token `(B,) int64` of each sequence and give the logits `(B, vocabulary) int64` of the next.
@@ -187,9 +192,9 @@ class Twin:
             x = F.embedding(token.to(self.device), self.weights["embedding.weight"])
         if "positions" in self.weights:
             x = x + self.weights["positions"][cache.read]
-        logits = self._logits(x[:, None], cache)[:, 0]
+        logits = self._step(x.cpu().numpy().T, cache.keys.numpy(), cache.values.numpy(), cache.read)
         cache.read += 1
-        return logits
+        return torch.from_numpy(logits).to(self.device)
 
     def count_clamps(self, tokens: torch.Tensor) -> int:
         """How many activations saturate in a forward pass of `(B, T) int64`. Where any does, the twin leaves the prior.
@@ -212,17 +217,13 @@ class Twin:
             sha.update(tensor.cpu().long().numpy().astype("<i8").tobytes())
         return sha.hexdigest()
 
-    def _logits(self, x: torch.Tensor, cache: Cache | None = None) -> torch.Tensor:
-        """Activations `(B, T, width)` to logits `(B, T, vocabulary)`. With a cache T is 1, and the past is in there."""
+    def _logits(self, x: torch.Tensor) -> torch.Tensor:
+        """Activations `(B, T, width)` to logits `(B, T, vocabulary)`."""
         for block in range(self.config["depth"]):
             name = f"blocks.{block}."
             projected = self._product(self._normalise(x), name + "attention.query_key_value.weight")
             split = self._saturate(projected).unflatten(-1, (3, self.heads, self.head_width))
             query, key, value = split.permute(2, 0, 3, 1, 4)
-            if cache is not None:
-                keys, values = (past[block, :, :, : cache.read + 1] for past in (cache.keys, cache.values))
-                keys[:, :, -1:], values[:, :, -1:] = key, value
-                key, value = keys, values
             attended = self._attend(query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1))
             attended = attended.unflatten(0, (-1, self.heads)).transpose(1, 2).flatten(2)
             x = self._saturate(self._product(attended, name + "attention.out.weight").add_(x))
@@ -243,7 +244,7 @@ class Twin:
         """x · √width / √(sum of squares): activations, without the gain, at most √width."""
         root = _root((x * x).sum(-1, keepdim=True).add_(self.epsilon))
         # As |x| ≤ root, the product of x and the quotient is at most √width in units of 2^-48, and exact.
-        return (x * _quotient(self._root_width, root)).mul_(2.0 ** (UNIT - ROOT_BITS)).round_()
+        return (x * _quotient(root.new_tensor(self._root_width), root)).mul_(2.0 ** (UNIT - ROOT_BITS)).round_()
 
     def _attend(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
         """Causal attention: query `(N, T, head_width)`, key and value `(N, S, head_width)`; T is S, or 1 the last."""
@@ -259,6 +260,42 @@ class Twin:
         """GELU(x) = ReLU(x) - |x| · Φ(-|x|); the gap dies out at both ends, so that its table is short."""
         gap = _look_up(self._gap, x.abs().mul_(2.0 ** (TABLE_UNIT - UNIT)))
         return x.clamp_(min=0).sub_(gap)
+
+    def _step(self, x: np.ndarray, keys: np.ndarray, values: np.ndarray, place: int) -> np.ndarray:
+        """What `_logits` computes, for one place alone: `(width, B)`, a column each, to `(B, vocabulary)`."""
+
+        def product(name: str, x: np.ndarray, unit: int = UNIT) -> np.ndarray:
+            sums = self._arrays[name] @ x
+            sums *= 2.0 ** (unit - UNIT - WEIGHT_UNIT)
+            return np.rint(sums, out=sums)
+
+        def saturate(x: np.ndarray) -> np.ndarray:
+            return np.clip(x, -LARGEST, LARGEST, out=x)
+
+        def normalise(x: np.ndarray) -> np.ndarray:
+            roots = [math.isqrt(int(square) + self.epsilon) for square in (x * x).sum(0)]
+            quotients = np.array([float(self._root_width // root) for root in roots])
+            return np.rint(x * (quotients * 2.0 ** (UNIT - ROOT_BITS)))
+
+        def look_up(name: str, index: np.ndarray) -> np.ndarray:
+            return self._arrays[name].take(np.rint(index, out=index).astype(np.int64), mode="clip")
+
+        for block in range(self.config["depth"]):
+            name, past_keys, past_values = f"blocks.{block}.", keys[block], values[block]
+            projected = saturate(product(name + "attention.query_key_value.weight", normalise(x)))
+            split = projected.reshape(3, self.heads, self.head_width, -1).transpose(0, 3, 1, 2)
+            query, past_keys[:, :, place], past_values[:, :, place] = split
+            query = query * 2.0 ** (TABLE_UNIT - 2 * UNIT)
+            scores = past_keys[:, :, : place + 1] @ query[..., None]
+            powers = look_up("exp", np.subtract(scores.max(2, keepdims=True), scores, out=scores))
+            sums = powers.swapaxes(2, 3) @ past_values[:, :, : place + 1]
+            attended = sums.astype(np.int64) // powers.sum(2, keepdims=True).astype(np.int64)
+            attended = attended.reshape(x.shape[::-1]).T.astype(np.float64)
+            x = saturate(product(name + "attention.out.weight", attended) + x)
+            hidden = saturate(product(name + "up.weight", normalise(x)))
+            hidden = np.maximum(hidden, 0) - look_up("gap", np.abs(hidden) * 2.0 ** (TABLE_UNIT - UNIT))
+            x = saturate(product(name + "down.weight", hidden) + x)
+        return product("head.weight", normalise(x), TABLE_UNIT).T.astype(np.int64, order="C")
 
     def _integers(self, prior: Prior) -> dict[str, torch.Tensor]:
         """Weights under the prior's names: `start`, `embedding.weight` and `positions` as activations, then matrices.

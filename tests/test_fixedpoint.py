@@ -320,6 +320,7 @@ KNOWN = PATHS[: PATHS.index(CAPABILITY) + 1] if CAPABILITY in PATHS else [CAPABI
 def test_threads_and_instruction_sets_give_the_committed_logits(capability, blas):
     # Passive threads sleep while they wait: where others compute too, the rest of their time slice is not lost.
     paths = {"ATEN_CPU_CAPABILITY": capability.lower(), "MKL_ENABLE_INSTRUCTIONS": blas, "OMP_WAIT_POLICY": "passive"}
+    paths["OPENBLAS_CORETYPE"] = {"DEFAULT": "Prescott", "AVX2": "Haswell", "AVX512": "SkylakeX"}.get(capability, "")
     command = [sys.executable, "-c", SCRIPT]
     done = subprocess.run(command, env={**os.environ, **paths}, capture_output=True, text=True, check=True)
     (used, digest), *hashes = (line.split() for line in done.stdout.splitlines())

@@ -5,13 +5,14 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 NOTEBOOKS := $(wildcard book/*.ipynb)
 
-.PHONY: help lab book test lint notebooks
+.PHONY: help lab book test lint notebooks timing
 
 help:
 	@echo "make lab        open the notebooks in JupyterLab"
 	@echo "make book       build the pages"
 	@echo "make test       test the library, the notebooks and the pages"
 	@echo "make notebooks  run all notebooks and store their results in them"
+	@echo "make timing     measure how long each chapter takes, and store it for their first cells to say"
 
 lab: $(INSTALLED)
 	@$(BIN)/jupyter trust $(NOTEBOOKS) > /dev/null
@@ -37,6 +38,9 @@ test: lint book
 notebooks: $(INSTALLED)
 	@$(BIN)/python tools/run_notebooks.py $(NOTEBOOKS)
 	@echo "The notebooks hold their new results; 'git diff --stat book' tells which have changed. To read them: make book"
+
+timing: $(INSTALLED)
+	@$(BIN)/python tools/time_notebooks.py
 
 $(INSTALLED): requirements.txt pyproject.toml
 	@command -v $(PYTHON) > /dev/null || { echo "There is no $(PYTHON) here. Install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3.11 …"; exit 1; }

@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT / "tools"))
 
-from docstrings import to_rest  # noqa: E402
+from sphinx_pages import slug, to_rest  # noqa: E402
 
 
 def public_modules() -> set[str]:
@@ -47,3 +47,8 @@ def test_an_indented_block_stays_as_it_is_and_a_bar_is_a_bar() -> None:
     ]
     block = [".. code-block:: none", "", "    3 bytes  |PTB|", "", "    1 byte   version", ""]
     assert to_rest(lines) == ["Sizes of \\|x\\|:", "", *block, "And on.", "- an item", "  of it"]
+
+
+def test_an_anchor_has_no_accents() -> None:
+    assert slug("Ballé et al. 2019") == "balle-et-al-2019"
+    assert slug("KV cache") == "kv-cache"

@@ -2,7 +2,9 @@
 
 import json
 import re
+import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from statistics import median
 
@@ -11,11 +13,16 @@ import pytest
 from nbformat import NotebookNode, v4
 
 BOOK = Path(__file__).resolve().parent.parent / "book"
+sys.path.append(str(BOOK.parent / "tools"))
+
+from sphinx_pages import slug  # noqa: E402
+
 MEGABYTES = 4
 LONGEST_CELL = 40
 LONGEST_MEDIAN = 10
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+VARIES = {"varies-time", "varies-training", "varies-machine"}  # book/what-may-differ.md tells what they mean
 # Folders of the machine that ran the notebook. A letter before them makes them part of another path or of a URL.
 MACHINE_PATH = re.compile(r"(?<![\w.~-])/(?:work|home|root|Users|tmp)/[\w.~-]+")
 
@@ -25,6 +32,10 @@ def complaints(text: str) -> list[str]:
     notebook = nbformat.reads(text, as_version=4)
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     found = [complaint for cell in cells for complaint in output_complaints(cell, notebook)]
+    for cell in notebook.cells:
+        for page, anchor in re.findall(r"\]\((glossary|bibliography)\.md#([^)\s]*)\)", cell.source):
+            if anchor not in anchors(page):
+                found.append(f"{page}.md has no heading for #{anchor}")
     counts = [cell.execution_count for cell in cells]
     if counts != list(range(1, len(cells) + 1)):
         found.append(f"the execution counts are {counts}: run it from top to bottom")
@@ -42,6 +53,12 @@ def complaints(text: str) -> list[str]:
     if median(len(cell.source.splitlines()) for cell in cells) > LONGEST_MEDIAN:
         found.append(f"half of the code cells have more than {LONGEST_MEDIAN} lines")
     return found
+
+
+@cache
+def anchors(page: str) -> set[str]:
+    """The anchors of the headings of one of the book's pages."""
+    return {slug(title) for title in re.findall(r"^#+ (.*)$", (BOOK / f"{page}.md").read_text(encoding="utf-8"), re.M)}
 
 
 def output_complaints(cell: NotebookNode, notebook: NotebookNode) -> list[str]:
@@ -62,6 +79,10 @@ def output_complaints(cell: NotebookNode, notebook: NotebookNode) -> list[str]:
         widgets = notebook.metadata.get("widgets", {}).get(WIDGET_STATE, {}).get("state", {})
         if WIDGET_VIEW in data and data[WIDGET_VIEW]["model_id"] not in widgets:
             found.append(f"{where} shows a widget whose state is not in the file")
+    tags = set(cell.metadata.get("tags", []))
+    if ("nbval-ignore-output" in tags) != bool(tags & VARIES):
+        found.append(f"{where} has one without the other: nbval-ignore-output and {' or '.join(sorted(VARIES))}")
+    found += [f"{where} has the unknown tag {tag}" for tag in tags - VARIES if tag.startswith("varies-")]
     found += [f"{where} names {match[0]}" for text in texts for match in MACHINE_PATH.finditer(text)]
     return found
 
@@ -81,7 +102,9 @@ def good_notebook() -> NotebookNode:
     picture = v4.new_output("display_data", data={"image/png": "/tmp/+/work/AAAA", "text/plain": "<Figure>"})
     plot = v4.new_code_cell("plot()", execution_count=2, outputs=[picture])
     plot.metadata["mystnb"] = {"image": {"alt": "A frame of the game."}}
-    return v4.new_notebook(cells=[v4.new_markdown_cell("# Title"), hello, plot], metadata={"kernelspec": KERNEL})
+    words = v4.new_markdown_cell("# Title\n\nA [token](glossary.md#token) ([Ballé](bibliography.md#balle-et-al-2019)).")
+    hello.metadata["tags"] = list(IGNORED)
+    return v4.new_notebook(cells=[words, hello, plot], metadata={"kernelspec": KERNEL})
 
 
 KERNEL = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
@@ -90,6 +113,8 @@ WARNING = v4.new_output("stream", name="stderr", text="UserWarning: old\n")
 NO_STATE = v4.new_output("display_data", data={WIDGET_VIEW: {"model_id": "0" * 32}})
 PATH = v4.new_output("stream", text="saved to /home/someone/book/frame.png\n")
 PATH_IN_HTML = v4.new_output("display_data", data={"text/html": "<a href='/work/book/frame.png'>frame</a>"})
+
+IGNORED = ["nbval-ignore-output", "varies-machine"]
 
 # Each breaks a good notebook in one way; the key is a part of the complaint that must follow.
 BREAKS: dict[str, Callable[[NotebookNode], object]] = {
@@ -105,6 +130,11 @@ BREAKS: dict[str, Callable[[NotebookNode], object]] = {
     "state is not in the file": lambda book: book.cells[1].outputs.append(NO_STATE),
     "kernel is not python3": lambda book: book.metadata.kernelspec.update(name="mine"),
     "timestamps": lambda book: book.cells[1].metadata.update(execution={"iopub.status.busy": "2026-01-01"}),
+    "nbval-ignore-output and varies": lambda book: book.cells[1].metadata.update(tags=["nbval-ignore-output"]),
+    "without the other": lambda book: book.cells[1].metadata.update(tags=["varies-time"]),
+    "unknown tag varies-mood": lambda book: book.cells[1].metadata.update(tags=["varies-mood", *IGNORED]),
+    "glossary.md has no heading for #tokens": lambda book: book.cells[0].update(source="[tokens](glossary.md#tokens)"),
+    "bibliography.md has no": lambda book: book.cells[0].update(source="See [Ada](bibliography.md#lovelace-1843)."),
     "more than 4": lambda book: book.cells[2].outputs[0].data.update({"image/png": "A" * 4_000_001}),
     "more than 40": lambda book: book.cells[0].update(source="text\n" * 41),
     "more than 10 lines": lambda book: [cell.update(source="x = 1\n" * 11) for cell in book.cells],

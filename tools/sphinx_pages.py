@@ -1,10 +1,19 @@
-"""A Sphinx extension: the docstrings of arlib are plain text with a little Markdown, which autodoc takes for reST.
+"""A Sphinx extension: anchors without accents, and docstrings as they are meant.
 
-Most of it means the same in both. What does not is rewritten here: an indented block stays as it is (a table of bytes),
-and a bar is a bar. Single backticks are code by `default_role` in _config.yml.
+The docstrings of arlib are plain text with a little Markdown, which autodoc takes for reST. Most of it means the same
+in both. What does not is rewritten here: an indented block stays as it is (a table of bytes), and a bar is a bar.
+Single backticks are code by `default_role` in _config.yml.
 """
 
+import unicodedata
 from typing import Any
+
+from mdit_py_plugins.anchors.index import slugify
+
+
+def slug(title: str) -> str:
+    """A heading's anchor: lower case, "-" for spaces, no dots and no accents ("balle-et-al-2019")."""
+    return slugify(unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode())
 
 
 def to_rest(lines: list[str]) -> list[str]:

@@ -23,7 +23,7 @@ function where(digits, wanted) {
 function square(title, below, length, fill) {
   const size = length * CELL;
   const svg = element("svg:svg", {
-    viewBox: `0 0 ${size + MARGIN + 4} ${size + MARGIN + 34}`, role: "img", "aria-label": title,
+    viewBox: `0 0 ${size + MARGIN + 4} ${size + MARGIN + 22}`, role: "img", "aria-label": title,
     style: "flex: 1 1 200px; max-width: 300px; min-width: 0",
   });
   const text = (words, x, y, more = {}) => {
@@ -32,7 +32,7 @@ function square(title, below, length, fill) {
     return made;
   };
   text(title, MARGIN + size / 2, 9, { "font-size": 10.5 });
-  text(below, MARGIN + size / 2, size + MARGIN + 28, { opacity: 0.75 });
+  text(below, MARGIN + size / 2, size + MARGIN + 17, { opacity: 0.75 });
   const heads = [];
   for (let index = 0; index < length; index++) {
     text(index, MARGIN - 9, MARGIN + 10 + index * CELL - 6);

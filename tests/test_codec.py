@@ -223,12 +223,13 @@ def test_damage_is_one_error_before_any_decoding(tiny, steps, case):
 
 
 def test_a_few_thousand_bad_files(tiny, other, steps):
+    """BAD_FILES=20000 in the environment makes a hundred thousand of them."""
     chance, bad = random.Random(0), []
     files = tiny.compress_tokens_batch(random_grids(40))
     for file in files[:4]:
         bad += [file[:length] for length in range(len(file))]
         bad += [_flip(file, [bit]) for bit in range(8 * len(file))]
-    for _ in range(1000):
+    for _ in range(int(os.environ.get("BAD_FILES", "1000"))):
         file = chance.choice(files)
         bad.append(_flip(file, chance.sample(range(8 * len(file)), chance.randint(2, 12))))
         bad.append(file + chance.randbytes(chance.randint(1, 20)))
@@ -345,9 +346,13 @@ def test_book_writes_small_files_that_decode():
     assert sum(map(len, files)) / len(files) <= 400
     again = codec.decompress_tokens_batch(files)
     assert [grid.tolist() for grid in again if isinstance(grid, torch.Tensor)] == grids.tolist()
-    ledger = codec.ledger(files[0])
-    assert sum(ledger.values()) == pytest.approx(8 * len(files[0]), abs=1e-9)
-    assert ledger["table"] + ledger["coder"] + ledger["padding"] <= 9
+    over = []
+    for file in files:
+        ledger = codec.ledger(file)
+        assert sum(ledger.values()) == pytest.approx(8 * len(file), abs=1e-9)
+        over.append(ledger["table"] + ledger["coder"] + ledger["padding"])
+    assert sum(over) / len(over) <= 5
+    assert max(over) <= 9
 
 
 def golden() -> tuple[torch.Tensor, list[bytes]]:

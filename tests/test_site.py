@@ -101,6 +101,7 @@ def visit(page: Page, base: str, name: str, found: list[str]) -> dict[str, Any]:
     page.on("console", lambda it: note(is_error(it), f"the console says {it.text}"))
     page.on("pageerror", lambda it: note(True, f"a script raised {it}"))
     page.goto(base + name, wait_until="networkidle")
+    page.wait_for_load_state("load")  # on a busy machine a long page may still be read when the network is idle
     content: dict[str, Any] = page.evaluate(READ_PAGE)
     for image in content["images"]:
         words = image["alt"].strip()

@@ -1,6 +1,7 @@
 """What all exercises share, and how they stand in the notebooks. Each chapter's own tests hand in wrong answers."""
 
 import ast
+import sys
 from pathlib import Path
 
 import nbformat
@@ -52,8 +53,10 @@ WRONG = [
     (doubling, lambda value: torch.zeros(2), "Not yet: the shape is (2,) and has to be (3,)."),
     (doubling, lambda value: torch.zeros(3).int(), "Not yet: the dtype is torch.int32"),
     (half, ..., "Not yet: there is no number yet."),
-    (half, "much", "Not yet: one number is asked for, and this is a str."),
-    (half, torch.ones(2), "Not yet: one number is asked for, and this is a Tensor."),
+    (half, "0.5", "Not yet: one finite number is asked for, and this is '0.5'."),
+    (half, float("nan"), "Not yet: one finite number is asked for, and this is nan."),
+    (half, torch.ones(2), "Not yet: one finite number is asked for, and this is a Tensor."),
+    (doubling, lambda value: sys.exit(3), "Not yet: your function raised SystemExit: 3."),
     (half, True, "Not yet: a number is asked for, and this is True or False."),
     (half, 0.25, "Not yet: not a half."),
 ]

@@ -5,6 +5,7 @@ is wrong, and never raises.
 """
 
 import copy
+import math
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -49,7 +50,7 @@ def checker(check: Callable[..., str]) -> Callable[..., Verdict]:
                 verdict = Verdict(True, check(*answers))
         except Wrong as wrong:
             verdict = Verdict(False, str(wrong))
-        except Exception as error:  # whatever an answer does that its checker did not think of
+        except (Exception, SystemExit) as error:  # whatever an answer does that its checker did not think of
             verdict = Verdict(False, f"while it was checked, this was raised: {_told(error)}.")
         print(verdict)
         return verdict
@@ -66,7 +67,7 @@ def call(answer: Any, *inputs: Any) -> Any:
         raise Wrong(f"a function is asked for, and this is {_name(answer)}.")
     try:
         result = answer(*copy.deepcopy(inputs))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise Wrong(f"your function raised {_told(error)}.") from error
     if result is None or result is ...:
         raise Wrong("your function returns nothing yet. Fill in its body, and end it with a return.")
@@ -80,9 +81,12 @@ def number(answer: Any) -> float:
     if isinstance(answer, bool):
         raise Wrong("a number is asked for, and this is True or False.")
     try:
-        return float(answer)
+        value = math.nan if isinstance(answer, str | bytes) else float(answer)
     except (TypeError, ValueError, RuntimeError):
-        raise Wrong(f"one number is asked for, and this is {_name(answer)}.") from None
+        value = math.nan
+    if not math.isfinite(value):
+        raise Wrong(f"one finite number is asked for, and this is {_name(answer)}.")
+    return value
 
 
 def tensor(answer: Any, shape: tuple[int, ...], dtype: torch.dtype | None = None) -> torch.Tensor:
@@ -97,10 +101,10 @@ def tensor(answer: Any, shape: tuple[int, ...], dtype: torch.dtype | None = None
 
 
 def _name(answer: Any) -> str:
-    return f"a {type(answer).__name__}"
+    return repr(answer) if isinstance(answer, float | str) else f"a {type(answer).__name__}"
 
 
-def _told(error: Exception) -> str:
+def _told(error: BaseException) -> str:
     """An error in one line, with the line of the reader's code that raised it where that can be told."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "ipykernel" in frame.filename]
     where = f" (line {frames[-1].lineno} of your cell)" if frames else ""

@@ -44,6 +44,7 @@ def run(path: Path) -> None:
         startup_timeout=SECONDS_PER_CELL,
         kernel_name=KERNEL["name"],
         record_timing=False,
+        coalesce_streams=True,  # else a table that is printed in a loop becomes many boxes on the site
         resources=where,
     )
     client.execute()

@@ -14,6 +14,7 @@ All in this process, with the same threads, for a batch of 1 and one of 16. The 
 range coder. transformers is what only this script needs: see requirements.txt in this folder.
 """
 
+import math
 import time
 from collections.abc import Callable
 from typing import Annotated
@@ -29,17 +30,18 @@ import arlib
 from arlib.fixedpoint import Twin
 
 NAIVE_EVERY = 10
+ROUNDS = 6
 
 
-def seconds(work: Callable[[], object], repetitions: int = 3) -> float:
-    """The least of a few runs, after one to warm up."""
-    work()
-    times = []
-    for _ in range(repetitions):
-        started = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - started)
-    return min(times)
+def seconds(works: dict[str, Callable[[], object]]) -> dict[str, float]:
+    """The least of a few runs of each; they take turns, so that what else the machine does slows none alone."""
+    least = dict.fromkeys(works, math.inf)
+    for _ in range(ROUNDS):
+        for name, work in works.items():
+            started = time.perf_counter()
+            work()
+            least[name] = min(least[name], time.perf_counter() - started)
+    return least
 
 
 def cached_steps(prior: arlib.Prior | Twin, tokens: torch.Tensor) -> None:
@@ -97,13 +99,16 @@ def compare(model: arlib.Prior, twin: Twin, gpt2: GPT2LMHeadModel, batch_size: i
     """One row for each of the others."""
     tokens = torch.randint(model.vocabulary, (batch_size, model.length))
     start = torch.zeros(batch_size, 1, dtype=torch.int64)
-    ours = seconds(lambda: cached_steps(twin, tokens))
-    others = {
-        "the twin without a cache": full_passes(twin, tokens),
-        "Hugging Face generate": seconds(lambda: gpt2.generate(start, max_new_tokens=model.length, do_sample=False)),
-        "our float prior": seconds(lambda: cached_steps(model, tokens)),
-        "the floor": seconds(lambda: floor(twin, batch_size)),
-    }
+    times = seconds(
+        {
+            "the twin": lambda: cached_steps(twin, tokens),
+            "Hugging Face generate": lambda: gpt2.generate(start, max_new_tokens=model.length, do_sample=False),
+            "our float prior": lambda: cached_steps(model, tokens),
+            "the floor": lambda: floor(twin, batch_size),
+        }
+    )
+    ours = times.pop("the twin")
+    others = {"the twin without a cache": full_passes(twin, tokens), **times}
     title = f"batch {batch_size}, {torch.get_num_threads()} threads: the twin decodes in {ours:.2f} s"
     table = Table("beside", "seconds", "twin is faster by", title=title)
     for name, other in others.items():

@@ -270,7 +270,7 @@ class Twin:
             return np.rint(sums, out=sums)
 
         def saturate(x: np.ndarray) -> np.ndarray:
-            return x.clip(-LARGEST, LARGEST, out=x)
+            return np.clip(x, np.float64(-LARGEST), np.float64(LARGEST), out=x)
 
         def normalise(x: np.ndarray) -> np.ndarray:
             roots = [math.isqrt(int(square) + self.epsilon) for square in (x * x).sum(0)]
@@ -293,7 +293,7 @@ class Twin:
             attended = attended.reshape(x.shape[::-1]).T.astype(np.float64)
             x = saturate(product(name + "attention.out.weight", attended) + x)
             hidden = saturate(product(name + "up.weight", normalise(x)))
-            hidden = hidden.clip(min=0) - look_up("gap", np.abs(hidden) * 2.0 ** (TABLE_UNIT - UNIT))
+            hidden = np.maximum(hidden, np.float64(0)) - look_up("gap", np.abs(hidden) * 2.0 ** (TABLE_UNIT - UNIT))
             x = saturate(product(name + "down.weight", hidden) + x)
         return product("head.weight", normalise(x), TABLE_UNIT).T.astype(np.int64, order="C")
 

@@ -1,0 +1,210 @@
+"""Checkers of chapter 8, "Sampling"."""
+
+import math
+from collections.abc import Callable
+from itertools import pairwise, product
+from typing import Any
+
+import torch
+
+from arlib import sampling
+from arlib.exercises import Wrong, call, checker, number, tensor
+
+
+@checker
+def temperature_for(answer: Callable) -> str:
+    """Exercise 1: the temperature at which a distribution has a given entropy in bits."""
+    for size, spread, wanted in [(1024, 3.0, 1.2), (1024, 3.0, 0.7), (300, 2.0, 2.5), (50, 4.0, 0.4), (2, 1.0, 3.0)]:
+        logits = spread * torch.randn(size).double()
+        logits[0] = logits[1:].max() + 0.5  # one that is the likeliest by far enough
+        wanted *= 1 + 0.1 * torch.rand(1).item()
+        bits = _entropy_at(logits, wanted)
+        given = number(call(answer, logits, bits))
+        case = f"for {size} codes and {bits:.3f} bits"
+        if not 0 < given < math.inf:
+            raise Wrong(f"{case} you return {given}, which is no temperature.")
+        if abs(_entropy_at(logits, given) - bits) < 1e-3:
+            continue
+        if abs(_entropy_at(logits, 1 / given) - bits) < 1e-3:
+            raise Wrong("that is 1 / temperature: it is what the logits are multiplied by, not what divides them.")
+        if abs(_entropy_at(logits, given) * math.log(2) - bits) < 1e-3:
+            raise Wrong("at your temperature the entropy is that many nats; take the logarithm to the base 2.")
+        if abs(given - bits) < 1e-6:
+            raise Wrong("you return the bits themselves; the temperature at which the entropy is that is asked for.")
+        raise Wrong(f"{case} the entropy at your temperature, {given:.4f}, is {_entropy_at(logits, given):.3f} bits.")
+    return "the entropy at that temperature is what was asked for."
+
+
+@checker
+def typical(answer: Callable) -> str:
+    """Exercise 2: locally typical sampling."""
+    for size, spread, p in [(1024, 2.5, 0.3), (200, 2.0, 0.9), (1024, 1.5, 0.95), (40, 2.0, 0.02), (12, 1.0, 0.5)]:
+        shares = (spread * torch.randn(size).double()).softmax(-1)
+        given = tensor(call(answer, shares, p), (size,), torch.float64)
+        case = f"for {size} codes and p = {p}"
+        if given.isnan().any():
+            raise Wrong(f"{case} some of what you return is NaN. Was everything dropped?")
+        if (given < 0).any():
+            raise Wrong(f"{case} a probability is below 0.")
+        right = _typical(shares, p)
+        if torch.equal(given > 0, right > 0) and not torch.allclose(given, right, atol=1e-9):
+            raise Wrong(f"{case} the right codes are kept, and their probabilities sum to {given.sum().item():.3f}.")
+        if torch.allclose(given, right, atol=1e-9):
+            continue
+        raise Wrong(f"{case} {_not_typical(given > 0, right > 0, shares, p)}")
+    return "what is kept has a surprise near the entropy, and reaches p."
+
+
+@checker
+def lonely(answer: Any) -> str:
+    """Exercise 3: top-p = 0.9 keeps one code, though the entropy is at least 1.4 bits."""
+    shares = _probabilities(answer, "lonely")
+    if shares.dim() != 1 or len(shares) > 1024:
+        raise Wrong(f"a single list of at most 1024 probabilities is asked for, and this has {tuple(shares.shape)}.")
+    kept = int((sampling.probabilities(shares.clamp_min(0).log(), top_p=0.9) > 0).sum())
+    bits = -torch.special.xlogy(shares, shares).sum().item() / math.log(2)
+    if kept > 1:
+        raise Wrong(f"top-p = 0.9 keeps {kept} of your codes. One alone has to reach it.")
+    if bits < 1.4:
+        raise Wrong(f"one code is kept, but the entropy is {bits:.3f} bits; what is dropped has to be less sure.")
+    return "one code is kept, and the prior was far from sure: p says nothing of how the rest is spread."
+
+
+@checker
+def greedy_trap(first: Any, then: Any) -> str:
+    """Exercise 4: a world of three symbols whose likeliest sequence is ten times as probable as the greedy one."""
+    first, then = _probabilities(first, "first"), _probabilities(then, "then")
+    if first.shape != (3,):
+        raise Wrong(f"first is three probabilities, and this has the shape {tuple(first.shape)}.")
+    if then.shape != (3, 3):
+        raise Wrong(f"then is three lists of three probabilities, and this has the shape {tuple(then.shape)}.")
+    greedy = [int(first.argmax())]
+    while len(greedy) < 4:
+        greedy.append(int(then[greedy[-1]].argmax()))
+
+    def probability(sequence: Any) -> float:
+        return first[sequence[0]].item() * math.prod(then[i, j].item() for i, j in pairwise(sequence))
+
+    best = max(product(range(3), repeat=4), key=probability)
+    ratio = probability(best) / probability(greedy)
+    if ratio <= 1 + 1e-9:
+        raise Wrong("here the greedy sequence is the likeliest. Let a good first step lead to where nothing is sure.")
+    if ratio < 10:
+        raise Wrong(
+            f"greedy goes {_listed(greedy)}, and {_listed(best)} is {ratio:.1f} times as probable; "
+            "ten times is asked for."
+        )
+    return "greedy decoding misses the likeliest sequence by far."
+
+
+@checker
+def times_fewer(answer: Any) -> str:
+    """Exercise 5: what the cache saves for 2400 tokens."""
+    right = _passes(2400) / _steps(2400)
+    given = number(answer)
+    mistakes = {
+        1 / right: "that is the share that is left; how many times fewer is asked for.",
+        1 - 1 / right: "that is the share that is saved; how many times fewer is asked for.",
+        100 * (1 - 1 / right): "that is what is saved in per cent; how many times fewer is asked for.",
+        _passes(600) / _steps(600): "that is for 600 tokens, as in the chapter; here there are 2400.",
+        4 * _passes(600) / _steps(600): "four times the tokens do not save four times as much: the pairs grow faster.",
+        2400.0: "that would be so if each pass cost as much as all steps together.",
+        1200.5: "that counts positions alone. Pairs of a query and a key cost, too, and more so in longer frames.",
+        _passes(2400)
+        / _passes(1, 2400): "the cached frame costs more than one pass of one position: sum over the steps.",
+        _passes(2400): "that is without the cache; divide by what it takes with it.",
+        _steps(2400): "that is with the cache; divide what it takes without by it.",
+    }
+    if abs(given - right) > 1:
+        for mistake, reason in mistakes.items():
+            if math.isclose(given, mistake, rel_tol=2e-3):
+                raise Wrong(reason)
+        raise Wrong("counted again with of_pass and of_step for 1 to 2400 tokens, it is another number.")
+    return f"{right:.0f} times, counted again; for 600 tokens it was {_passes(600) / _steps(600):.0f}."
+
+
+WIDTH, DEPTH, CODES = 192, 4, 1024  # of the prior "book"
+
+
+def _passes(length: int, only: int | None = None) -> float:
+    """Multiplications of all whole passes over 1 to `length` positions, or of a pass over one, `only` times."""
+    lengths = [1] * only if only else range(1, length + 1)
+    each = 12 * WIDTH**2 * DEPTH + WIDTH * CODES
+    return float(sum(t * each + t * t * 2 * WIDTH * DEPTH for t in lengths))
+
+
+def _steps(length: int) -> float:
+    each = 12 * WIDTH**2 * DEPTH + WIDTH * CODES
+    return float(sum(each + t * 2 * WIDTH * DEPTH for t in range(1, length + 1)))
+
+
+def _entropy_at(logits: torch.Tensor, temperature: float) -> float:
+    shares = (logits / temperature).softmax(-1)
+    return -torch.special.xlogy(shares, shares).sum().item() / math.log(2)
+
+
+def _keep(shares: torch.Tensor, keys: torch.Tensor, p: float) -> torch.Tensor:
+    """The fewest codes, the smallest key first, that reach p together, scaled up to a sum of 1."""
+    codes = keys.argsort(stable=True)
+    before = shares[codes].cumsum(0) - shares[codes]
+    kept = torch.zeros_like(shares)
+    kept[codes] = torch.where(before < p, shares[codes], 0.0)
+    return kept / kept.sum()
+
+
+def _typical(shares: torch.Tensor, p: float) -> torch.Tensor:
+    return _keep(shares, (-shares.log2() - _entropy_at(shares.log(), 1.0)).abs(), p)
+
+
+def _not_typical(kept: torch.Tensor, right: torch.Tensor, shares: torch.Tensor, p: float) -> str:
+    """What was done to keep these codes and not the right ones, as far as it can be told."""
+    bits = _entropy_at(shares.log(), 1.0)
+    mistakes = {
+        "you keep the likeliest codes: that is top-p. (Or has the surprise the wrong sign?)": -shares,
+        "you sort from the farthest; the nearest to the entropy come first.": -(-shares.log2() - bits).abs(),
+        "the surprise is in nats and the entropy in bits; they can only be compared in the same unit.": (
+            -shares.log() - bits
+        ).abs(),
+        "the surprise is in bits and the entropy in nats; they can only be compared in the same unit.": (
+            -shares.log2() - bits * math.log(2)
+        ).abs(),
+        "you compare the probability with the entropy; it is the surprise that has to be near it.": (
+            shares - bits
+        ).abs(),
+    }
+    if not kept.any():
+        return "nothing is kept. The code that crosses the line stays, so one always does."
+    for reason, keys in mistakes.items():
+        if torch.equal(kept, _keep(shares, keys, p) > 0):
+            return reason
+    if not (kept & ~right).any() and right.sum() - kept.sum() == 1:
+        return "one is missing: the code that crosses the line stays, so that p is reached."
+    if not (right & ~kept).any() and kept.sum() - right.sum() == 1:
+        return "one too many is kept: the one that crosses the line is the last."
+    if kept.sum() == right.sum():
+        return "as many codes are kept as should be, but not these. Are they back in their places after sorting?"
+    return f"you keep {int(kept.sum())} codes, and {int(right.sum())} are the nearest that reach p."
+
+
+def _probabilities(values: Any, name: str) -> torch.Tensor:
+    """The reader's probabilities as float64, each row with a sum of 1. Raises `Wrong` for anything else."""
+    if values is None or values is ...:
+        raise Wrong(f"{name}: nothing here yet.")
+    try:
+        found = torch.as_tensor(values, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError):
+        raise Wrong(f"{name} must be a list of numbers, or lists of the same length.") from None
+    if not found.dim() or not found.numel():
+        raise Wrong(f"{name} must be a list of numbers, and this is none.")
+    if not (found >= 0).all():
+        raise Wrong(f"{name}: a probability is not below 0, and each of these has to be one.")
+    sums = found.sum(-1)
+    if not torch.allclose(sums, torch.ones_like(sums), atol=1e-6):
+        raise Wrong(
+            f"{name}: probabilities sum to 1, and yours to {sums.flatten()[(sums - 1).abs().argmax()].item():.4f}."
+        )
+    return found
+
+
+def _listed(sequence: Any) -> str:
+    return "".join(map(str, sequence))

@@ -43,7 +43,7 @@ SURPRISES = [
     (lambda p, s: (-came(p, s).log2()).ceil().sum(), "rounded up at each symbol"),
     (lambda p, s: -p.log2().sum(), "over all symbols of the alphabet"),
     (lambda p, s: 0.0, "for a random message"),
-    (lambda p, s: -came(p, s).log2(), "one number is asked for"),
+    (lambda p, s: -came(p, s).log2(), "number is asked for"),
 ]
 
 

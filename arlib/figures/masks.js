@@ -1,8 +1,9 @@
 // Chapter 7: what each place reads under a mask, and what each row of the logits knows by it.
-// Data: panels, each with a name; reads and knows, a string of digits for every row; holds, the token at every place.
+// Data: panels, each with a name; reads and knows, a string of digits for every row; later, for every row the share of
+// its weight that lies on later places, in words; holds, the token at every place.
 
 const CELL = 15;
-const MARGIN = 22;
+const MARGIN = 32;
 
 // Numbers in a row as words: [0, 1, 2, 5] is "0–2, 5", and none is "none".
 function ranges(numbers) {
@@ -19,11 +20,27 @@ function where(digits, wanted) {
   return [...digits].flatMap((digit, index) => (wanted(digit, index) ? [index] : []));
 }
 
+// A patch of a legend, painted as the cells are, and what it says.
+function legend(paint, words) {
+  const svg = element("svg:svg", { viewBox: "0 0 15 15", width: 15, height: 15, "aria-hidden": "true" });
+  svg.append(...cell(0, 0, paint));
+  return element("span", { style: "display: inline-flex; align-items: center; gap: 0.35em" }, svg, words);
+}
+
+// One cell at (x, y): a square, and a cross where there is to be one.
+function cell(x, y, { cross, ...paint }) {
+  const made = [element("svg:rect", {
+    x: x + 0.75, y: y + 0.75, width: CELL - 1.5, height: CELL - 1.5, rx: 2, ...paint,
+  })];
+  if (cross) made.push(element("svg:path", { d: `M${x + 4} ${y + 4}l7 7m0 -7l-7 7`, stroke: "white", "stroke-width": 1.6 }));
+  return made;
+}
+
 // A square of cells with numbered rows; `paint(panel)` fills it, `mark(row)` frames a row.
 function square(title, below, length, fill) {
   const size = length * CELL;
   const svg = element("svg:svg", {
-    viewBox: `0 0 ${size + MARGIN + 4} ${size + MARGIN + 22}`, role: "img", "aria-label": title,
+    viewBox: `0 0 ${size + MARGIN + 4} ${size + MARGIN + 18}`, role: "img", "aria-label": title,
     style: "flex: 1 1 200px; max-width: 300px; min-width: 0",
   });
   const text = (words, x, y, more = {}) => {
@@ -32,11 +49,13 @@ function square(title, below, length, fill) {
     return made;
   };
   text(title, MARGIN + size / 2, 9, { "font-size": 10.5 });
-  text(below, MARGIN + size / 2, size + MARGIN + 17, { opacity: 0.75 });
+  text(below, MARGIN + size / 2, size + MARGIN + 14);
+  const middle = MARGIN - 6 + size / 2;
+  text("row", 9, middle, { transform: `rotate(-90 9 ${middle})` });
   const heads = [];
   for (let index = 0; index < length; index++) {
     text(index, MARGIN - 9, MARGIN + 10 + index * CELL - 6);
-    heads.push(text("", MARGIN + (index + 0.5) * CELL, size + MARGIN + 10 - 6));
+    heads.push(text("", MARGIN + (index + 0.5) * CELL, size + MARGIN + 3));
   }
   const cells = element("svg:g");
   const frame = element("svg:rect", {
@@ -50,16 +69,7 @@ function square(title, below, length, fill) {
       cells.replaceChildren();
       for (let row = 0; row < length; row++) {
         for (let column = 0; column < length; column++) {
-          const x = MARGIN + column * CELL;
-          const y = MARGIN - 6 + row * CELL;
-          cells.append(element("svg:rect", {
-            x: x + 0.75, y: y + 0.75, width: CELL - 1.5, height: CELL - 1.5, rx: 2, ...fill(panel, row, column),
-          }));
-          if (fill(panel, row, column)["data-cross"]) {
-            cells.append(element("svg:path", {
-              d: `M${x + 4} ${y + 4}l7 7m0 -7l-7 7`, stroke: "white", "stroke-width": 1.6,
-            }));
-          }
+          cells.append(...cell(MARGIN + column * CELL, MARGIN - 6 + row * CELL, fill(panel, row, column)));
         }
       }
     },
@@ -68,6 +78,10 @@ function square(title, below, length, fill) {
 }
 
 const EMPTY = { fill: "none", stroke: "currentColor", "stroke-opacity": 0.25 };
+const PALE = { fill: COLOURS[0], opacity: 0.4 };
+const FULL = { fill: COLOURS[0] };
+const MAY = { fill: COLOURS[2] };
+const MUST_NOT = { fill: COLOURS[4], cross: true };
 
 export default {
   render({ model, el }) {
@@ -76,14 +90,15 @@ export default {
     let chosen = 0;
     let row = 5;
     const left = square("reads these places", "what the place holds", length, (panel, y, x) => (
-      { 0: EMPTY, 1: { fill: COLOURS[0], opacity: 0.4 }, 2: { fill: COLOURS[0] } }[panel.reads[y][x]]
+      { 0: EMPTY, 1: PALE, 2: FULL }[panel.reads[y][x]]
     ));
     const right = square("knows these tokens", "token", length, (panel, y, x) => {
       if (panel.knows[y][x] === "0") return EMPTY;
-      return x < y ? { fill: COLOURS[2] } : { fill: COLOURS[4], "data-cross": "1" };
+      return x < y ? MAY : MUST_NOT;
     });
     const holds = readout("holds", "the places that it reads hold");
     const reads = readout("reads", "the row reads places");
+    const later = readout("later", "its weight on later places, for equal scores");
     const knows = readout("knows", "the row knows tokens");
     const leaks = readout("leaks", "of these it must not know");
     const all = readout("model", "rows of this model that leak");
@@ -99,22 +114,26 @@ export default {
       const kinds = held[0] === -1 ? ["start"] : [];
       if (real.length) kinds.push(`${real.length > 1 ? "tokens" : "token"} ${ranges(real)}`);
       holds.value = kinds.join(", ");
+      later.value = panel.later[row];
       knows.value = ranges(where(panel.knows[row], (digit) => digit !== "0"));
       leaks.value = ranges(where(panel.knows[row], (digit, token) => digit !== "0" && token >= row));
       const leaking = panel.knows.map((digits, at) => digits.slice(at).includes("1"));
       all.value = ranges(where(leaking.map((leak) => (leak ? "1" : "0")), (digit) => digit === "1"));
     };
     el.append(
-      choice("mask", panels.map((panel) => panel.name), chosen, (index) => {
+      choice("model", panels.map((panel) => panel.name), chosen, (index) => {
         chosen = index;
         left.paint(panels[index], panels[index].holds.map((token) => (token < 0 ? "s" : token)));
         right.paint(panels[index], panels[index].holds.map((_, token) => token));
         say();
       }),
       slider("row", length - 1, row, (value) => `${value}`, (value) => { row = value; say(); }),
+      reads.line, holds.line, later.line, knows.line, leaks.line, all.line,
       element("div", { style: "display: flex; flex-wrap: wrap; gap: 0.5em 1.5em; margin: 0.5em 0" },
         left.svg, right.svg),
-      reads.line, holds.line, knows.line, leaks.line, all.line,
+      element("div", { style: "display: flex; flex-wrap: wrap; gap: 0.2em 1.2em; font-size: 0.9em" },
+        legend(FULL, "reads, the row's largest weight"), legend(PALE, "reads, a smaller weight"),
+        legend(MAY, "knows, and may"), legend(MUST_NOT, "knows, and must not"), legend(EMPTY, "does not")),
     );
   },
 };

@@ -21,7 +21,7 @@ export default {
     large.style.flex = "0 0 9em";
 
     const row = element("div", { role: "group", "aria-label": "the bits of the code" });
-    row.style.cssText = "display: grid; grid-template-columns: repeat(auto-fill, minmax(3.1em, 1fr)); gap: 0.5em; "
+    row.style.cssText = "display: grid; grid-template-columns: repeat(5, minmax(0, 1fr)); gap: 0.5em; "
       + "flex: 1 1 17em; min-width: 0; max-width: 22em";
     const bits = Array.from({ length: BITS }, (_, bit) => {
       const button = element("button", { type: "button", "data-bit": bit });
@@ -32,7 +32,9 @@ export default {
         code ^= 1 << bit;
         draw();
       });
-      row.append(element("div", {}, button, small));
+      const name = element("div", { "aria-hidden": "true" }, `bit ${bit}`);
+      name.style.cssText = "font-size: 0.8em; text-align: center; opacity: 0.8";
+      row.append(element("div", {}, name, button, small));
       return { button, small };
     });
 

@@ -187,7 +187,11 @@ class Codec:
         payload's bits beyond that width, to a whole byte; below zero where a shorter fraction happens to lie in the
         interval. header: magic, version and model. checksums: both. Each is measured alone.
         """
-        tokens = self.decompress_tokens(data).flatten()
+        return self.ledger_of_tokens(self.decompress_tokens(data))
+
+    def ledger_of_tokens(self, grid: torch.Tensor) -> Ledger:
+        """The ledger of the file that `compress_tokens` makes of a grid `(h, w)`, without decoding it."""
+        tokens = orders.raster(grid[None])[0]
         logits = self.twin(tokens[None])[0]
         table = fixedpoint.frequencies(logits)
         encoder = _encode(tokens, table)

@@ -162,6 +162,7 @@ def test_a_bad_file_does_not_spoil_the_others(tiny, other):
 def test_every_row_of_the_ledger_is_right_and_the_sum_is_the_file(tiny, grid):
     file = tiny.compress_tokens(grid)
     ledger = tiny.ledger(file)
+    assert ledger == tiny.ledger_of_tokens(grid)
     assert sum(ledger.values()) == pytest.approx(8 * len(file), abs=1e-9)
     assert ledger["table"] + ledger["coder"] + ledger["padding"] <= 9
     assert (ledger["header"], ledger["checksums"]) == (64, 64)

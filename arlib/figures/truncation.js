@@ -4,6 +4,7 @@
 
 const SHOWN = 40;
 const SIDE = 5;
+const ROWS = 2;
 const KS = [1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 500, 1024];
 
 // The codes, the most probable first; of equal ones the smaller number.
@@ -47,10 +48,11 @@ export default {
     const unit = model.get("unit");
     let [place, temperature, k, p] = [1, 1, 1024, 1];
 
-    const [width, height, room, margin] = [600, 170, 20, 44];
+    const [width, height, room, margin] = [600, 170, 8, 44];
     const bar = (width - margin) / SHOWN;
+    const below = room + height + 38; // where the patches begin
     const svg = element("svg:svg", {
-      viewBox: `0 0 ${width} ${height + room + 38}`, width, role: "img",
+      viewBox: `0 0 ${width} ${below + (ROWS * ROWS * (width - margin)) / SHOWN + 4}`, width, role: "img",
       "aria-label": "bars of the 40 codes that were likeliest at first, before and after",
     });
     const strip = element("svg:g");
@@ -65,20 +67,27 @@ export default {
       outside: readout("outside", "what all codes beyond these 40 have together"),
     };
 
+    // The patches below the bars, half of the ranks in a row; the frames of what is cut off are crossed out in draw().
+    const across = SHOWN / ROWS;
+    const square = (width - margin) / across;
+    const corner = (rank) => [margin + (rank % across) * square + 1.5, below + Math.floor(rank / across) * square + 1.5];
+
     function patches() {
       strip.replaceChildren();
       const bytes = unpack(places[place].patches);
-      const size = bar - 2;
+      const size = square - 3;
       for (let rank = 0; rank < SHOWN; rank++) {
+        const [x, y] = corner(rank);
+        const group = element("svg:g");
         for (let pixel = 0; pixel < SIDE * SIDE; pixel++) {
           const from = 3 * (rank * SIDE * SIDE + pixel);
-          strip.append(element("svg:rect", {
-            x: margin + rank * bar + 1 + ((pixel % SIDE) * size) / SIDE,
-            y: 2 + (Math.floor(pixel / SIDE) * size) / SIDE,
+          group.append(element("svg:rect", {
+            x: x + ((pixel % SIDE) * size) / SIDE, y: y + (Math.floor(pixel / SIDE) * size) / SIDE,
             width: size / SIDE + 0.15, height: size / SIDE + 0.15,
             fill: `rgb(${bytes[from]},${bytes[from + 1]},${bytes[from + 2]})`,
           }));
         }
+        strip.append(group);
       }
     }
 
@@ -115,14 +124,16 @@ export default {
           x, y: floor - tall(before[code]), width: bar - 2, height: tall(before[code]),
           fill: "none", stroke: "currentColor", "stroke-opacity": 0.7, "stroke-width": 1,
         });
-        if (!after[code]) {
-          add("path", {
-            d: `M${x + 2} ${floor + 4}l${bar - 6} ${bar - 6}m0 -${bar - 6}l-${bar - 6} ${bar - 6}`,
-            stroke: COLOURS[4], "stroke-width": 1.4,
+        const [left, above] = corner(rank);
+        strip.children[rank].setAttribute("opacity", after[code] ? 1 : 0.12);
+        if (code === came) {
+          add("rect", {
+            x: left - 1, y: above - 1, width: square - 1, height: square - 1, fill: "none", stroke: COLOURS[1],
+            "stroke-width": 3,
           });
         }
       });
-      add("text", { x: margin, y: floor + 32, "font-size": 14 }, "codes, the likeliest at the left; a red cross: cut off");
+      add("text", { x: margin, y: floor + 18, "font-size": 14 }, "codes, the likeliest at the left; their patches in the same order:");
       add("text", { x: width, y: room + 18, "text-anchor": "end", "font-size": 14 }, "probability");
     }
 

@@ -41,8 +41,11 @@ def in_place(z):
 
 
 BINARISE = [
-    (lambda z: torch.sign(z) / z.shape[-1] ** 0.5, "zero is not"),
-    (lambda z: exactly(torch.where(z > 0, 1.0, -1.0) / z.shape[-1] ** 0.5, tangent(z)), "zero is not"),
+    (lambda z: torch.sign(z) / z.shape[-1] ** 0.5, "a latent of exactly 0"),
+    (lambda z: exactly(torch.where(z > 0, 1.0, -1.0) / z.shape[-1] ** 0.5, tangent(z)), "a latent of exactly 0"),
+    (torch.sign, "the values are ±1;"),
+    (lambda z: exactly(-corner(z), tangent(z)), "the wrong way round"),
+    (lambda z: exactly(0 * z, tangent(z)), "not ±1/√d with the signs"),
     (corner, "autograd sees a constant"),
     (lambda z: exactly(corner(z), tangent(z)) * z.shape[-1] ** 0.5, "the values are ±1;"),
     (lambda z: z + (corner(z) - z).detach(), "bit for bit"),
@@ -132,13 +135,14 @@ FOOLING = [
 ]
 
 LOST = [
-    (torch.randn(10) + 5, "all signs are right"),
-    (torch.full((10,), 8_000_000.0), "all signs are right"),
-    (torch.full((10,), 1e9), "above 9,000,000"),
-    (torch.full((10,), float("inf")), "only finite"),
-    (torch.zeros(10), "no zeros"),
-    (torch.ones(9), "the shape is"),
-    (..., "nothing here yet"),
+    (torch.randn(10).bfloat16() + 5, "all signs are right"),
+    (torch.full((10,), 128.0).bfloat16(), "all signs are right"),
+    (torch.full((10,), 1e9), "dtype bfloat16"),
+    (torch.full((10,), 1e9).bfloat16(), "above 1000"),
+    (torch.full((10,), float("inf")).bfloat16(), "only finite"),
+    (torch.zeros(10).bfloat16(), "no zeros"),
+    (torch.ones(9).bfloat16(), "the shape is"),
+    (..., "dtype bfloat16"),
 ]
 
 SHARES = [
@@ -175,7 +179,7 @@ def test_a_wrong_answer_is_told_why(checker, answer, reason):
         (check.index_of, lambda z: sum((z[..., i] >= 0).long() << i for i in range(z.shape[-1]))),
         (check.entropy_of, lambda logits: entropy(table_of(logits).mean(0)).item()),
         (check.fools_factorised, torch.cat([HALVES, HALVES * torch.tensor([1.0] * 5 + [-1.0] * 5)])),
-        (check.loses_sign, [2.0**23 + 1] * 10),
+        (check.loses_sign, torch.tensor([1.0] * 9 + [-130.0]).bfloat16()),
         (check.share_wrong, np.float64(0.25)),
     ],
 )

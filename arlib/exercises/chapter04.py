@@ -122,16 +122,18 @@ def fools_factorised(answer: Any) -> str:
 
 @checker
 def loses_sign(answer: Any) -> str:
-    """Exercise 5: a latent whose straight-through value has not its signs."""
-    z = _latents(answer, None)
-    if z.abs().max() > 9e6:
-        raise Wrong("a number in it is above 9,000,000 in size.")
-    corner = torch.where(z >= 0, 1.0, -1.0) / BITS**0.5
+    """Exercise 5: a bfloat16 latent whose straight-through value has not its signs."""
+    if not isinstance(answer, torch.Tensor) or answer.dtype != torch.bfloat16:
+        raise Wrong("a tensor of dtype bfloat16 is asked for; .bfloat16() makes one.")
+    z = _latents(answer, None).bfloat16()
+    if z.abs().max() > 1000:
+        raise Wrong("a number in it is above 1000 in size.")
+    corner = (torch.where(z >= 0, 1.0, -1.0) / BITS**0.5).bfloat16()
     value = z + (corner - z)
     if (value.sign() == z.sign()).all():
         raise Wrong(
-            "all signs are right: the values are corners but for rounding errors. How large has z to be before a "
-            "float32 has no digits left for 0.316?"
+            "all signs are right, though the values may be rounded. How large has a bfloat16 to be before it has no "
+            "digits left for 0.316?"
         )
     return "a place of the value is 0, which is no bit; on the sphere that cannot happen."
 
@@ -183,9 +185,12 @@ def _values(value: torch.Tensor, z: torch.Tensor, scale: float) -> None:
     right = torch.where(z >= 0, 1.0, -1.0) / dimension**0.5
     if torch.equal(value, right):
         return
-    if torch.equal(value, z.sign() / dimension**0.5) or value[0, 0] == -right[0, 0]:
-        raise Wrong("zero is not +1/√d; torch.sign(0) is 0.")
-    if torch.allclose(value, right * dimension**0.5):
+    others = z != 0
+    if torch.equal(value[others], right[others]):
+        raise Wrong("all is right but at a latent of exactly 0, whose value has to be +1/√d (torch.sign(0) is 0).")
+    if torch.equal(value[others], -right[others]):
+        raise Wrong("the signs are the wrong way round.")
+    if torch.allclose(value[others], right[others] * dimension**0.5):
         raise Wrong("the values are ±1; ±1/√d is asked for.")
     if torch.allclose(value, right, atol=1e-4):
         raise Wrong(
@@ -193,7 +198,9 @@ def _values(value: torch.Tensor, z: torch.Tensor, scale: float) -> None:
             "Write the sum so that what is added is exactly zero."
         )
     if scale > 1e6:
-        raise Wrong("for a large latent the values are not the corners any more: z + (q - z) has lost all digits of q.")
+        raise Wrong(
+            "for latents of length 10^9 the values are not the corners any more. Is z added and taken away again?"
+        )
     raise Wrong("the values are not ±1/√d with the signs of z.")
 
 

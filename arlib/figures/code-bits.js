@@ -58,8 +58,9 @@ export default {
     }
 
     el.append(
+      index.line, sum.line,
       element("div", { style: "display: flex; flex-wrap: wrap; gap: 0.8em 1.4em; align-items: flex-start" }, large, row),
-      index.line, sum.line, mean.line, seen.line,
+      mean.line, seen.line,
     );
     draw();
   },

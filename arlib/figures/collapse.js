@@ -6,12 +6,11 @@ const SIDE = 32;
 const CODES = SIDE * SIDE;
 
 // A canvas of 32 × 32 codes; an unused one is a faint grey, which is seen on a light and on a dark page.
-function board(colour, alt) {
+function board(colour, top, alt) {
   const canvas = element("canvas", { width: SIDE * 8, height: SIDE * 8, role: "img", "aria-label": alt });
   canvas.style.cssText = "width: 100%; display: block";
   const pen = canvas.getContext("2d");
   canvas.paint = (levels) => {
-    const top = Math.max(...levels);
     pen.clearRect(0, 0, SIDE * 8, SIDE * 8);
     levels.forEach((level, code) => {
       pen.fillStyle = level ? colour : "#7a7f87";
@@ -26,13 +25,14 @@ export default {
   render({ model, el }) {
     const steps = model.get("steps");
     const errors = model.get("errors");
+    const top = 1 + Math.floor(Math.log2(model.get("patches"))); // where all patches have one code
     const sides = ["vq", "bsq"].map((key, side) => {
       const name = key.toUpperCase();
-      const canvas = board(COLOURS[side], `the 1024 codes of ${name}, those in use in colour`);
+      const canvas = board(COLOURS[side], top, `the 1024 codes of ${name}, those in use in colour`);
       const used = readout(`${key}-used`, "in use");
       const error = readout(`${key}-error`, "error");
       const box = element("div", { style: "flex: 1 1 130px; min-width: 0; max-width: 272px" },
-        element("p", { class: "ptb-readout" }, name), canvas, used.line, error.line);
+        element("p", { class: "ptb-readout" }, name), used.line, error.line, canvas);
       return { levels: unpack(model.get(key)), canvas, used, error, box };
     });
     const control = slider("step", steps.length - 1, 0, (at) => `${steps[at]}`, (at) => {

@@ -24,9 +24,9 @@ def entropy(shares):
 # ---- Wrong answers, and why they are wrong ---------------------------------------------------------------------------
 
 
-def bisect(logits, wanted, measure):
-    low, high = 0.01, 50.0
-    for _ in range(60):
+def bisect(logits, wanted, measure, halvings=60):
+    low, high = 0.05, 20.0
+    for _ in range(halvings):
         middle = (low + high) / 2
         low, high = (middle, high) if measure(logits / middle) < wanted else (low, middle)
     return middle
@@ -41,6 +41,8 @@ TEMPERATURES = [
     (lambda logits, bits: bisect(logits, bits / math.log(2), bits_at), "that many nats"),
     (lambda logits, bits: bits, "you return the bits themselves"),
     (lambda logits, bits: 1.0, "the entropy at your temperature, 1.0000, is"),
+    (lambda logits, bits: bisect(logits, bits, lambda scaled: -bits_at(scaled)), "you end at an edge of the range"),
+    (lambda logits, bits: bisect(logits, bits, bits_at, 12), "Do you halve often enough"),
     (lambda logits, bits: -1.0, "which is no temperature"),
     (lambda logits, bits: float("nan"), "one finite number is asked for"),
     (lambda logits, bits: logits, "number is asked for"),
@@ -67,7 +69,15 @@ TYPICALS = [
     (lambda s, p: keep(s, -distance(s), p), "you sort from the farthest"),
     (lambda s, p: keep(s, (-s.log() - entropy(s)).abs(), p), "the surprise is in nats and the entropy in bits"),
     (lambda s, p: keep(s, (-s.log2() - entropy(s) * math.log(2)).abs(), p), "in bits and the entropy in nats"),
-    (lambda s, p: keep(s, (s.log2() - entropy(s)).abs(), p), "that is top-p. .Or has the surprise the wrong sign"),
+    (lambda s, p: keep(s, (s.log2() - entropy(s)).abs(), p), "that is top-p. .*or has the surprise the wrong sign"),
+    (lambda s, p: keep(s, -s.log2() - entropy(s), p), "that is top-p. .Is the absolute value missing"),
+    (lambda s, p: keep(s, entropy(s) + s.log2(), p), "you keep the unlikeliest codes"),
+    (
+        lambda s, p: (keep(s, distance(s), p) > 0).double() / (keep(s, distance(s), p) > 0).sum(),
+        "not in the proportions",
+    ),
+    (lambda s, p: keep(s, distance(s), p) ** 2 / (keep(s, distance(s), p) ** 2).sum(), "not in the proportions"),
+    (lambda s, p: keep(s, distance(s), p).tolist(), "a tensor is asked for"),
     (lambda s, p: keep(s, distance(s), p, scale=False), "the right codes are kept, and their probabilities sum to 0"),
     (lambda s, p: keep(s, distance(s), p, crossing=2), "one too many is kept"),
     (lambda s, p: keep(s, distance(s), p, crossing=0, scale=False), "one is missing|nothing is kept"),
@@ -79,6 +89,7 @@ TYPICALS = [
 
 LONELY = [
     ([0.95] + [0.05 / 1023] * 1023, "the entropy is 0.7"),
+    (torch.tensor([0.9] + [0.1 / 1023] * 1023), "by a rounding error. Go a little above"),
     ([0.95, 0.05], "one code is kept, but the entropy is 0.2"),
     ([0.85] + [0.15 / 1023] * 1023, "keeps 34[0-9] of your codes"),
     ([1 / 1024] * 1024, "keeps 92[0-9] of your codes"),
@@ -119,7 +130,16 @@ TIMES = [
     (100 - 100 * steps(2400) / passes(2400), "saved in per cent"),
     (passes(600) / steps(600), "that is for 600 tokens"),
     (4 * passes(600) / steps(600), "four times the tokens"),
-    (2400, "each pass cost as much as all steps"),
+    (2400, "that is how many passes there are"),
+    (passes(2399) / steps(2399), "range.2400. ends at 2399"),
+    (passes(2399) / steps(2400), "range.2400. ends at 2399"),
+    (1393, "not the nearest whole number"),
+    (1007, "leave the masked pairs of the passes out"),
+    (1404.5, "the head is missing"),
+    (1368, "a prior of one block"),
+    (939.63, "all passes beside a single one"),
+    (1.48357, "one pass over all 2400 tokens"),
+    (10**400, "too large"),
     (1200, "counts positions alone"),
     (passes(2400), "that is without the cache"),
     (steps(2400), "that is with the cache"),
@@ -148,6 +168,7 @@ def test_other_right_answers_pass():
         assert check.temperature_for(lambda logits, bits: torch.tensor(bisect(logits, bits, bits_at)))
         assert check.typical(lambda shares, p: keep(shares, distance(shares), p))
     assert check.lonely(torch.tensor([0.0999 / 900] * 900 + [0.9001]))
+    assert check.lonely([0.9] + [0.1 / 1023] * 1023)  # 0.9 is reached, if only just
     world = torch.tensor([[0.35, 0.33, 0.32], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
     assert check.greedy_trap(torch.tensor([0.4, 0.35, 0.25]), world)
     assert check.times_fewer(round(passes(2400) / steps(2400)))
@@ -184,6 +205,7 @@ def test_the_figures_logits_are_the_twins(places):
         for output in cell.get("outputs", [])
         if 'data-figure="truncation"' in output.get("data", {}).get("text/html", "")
     ]
+    assert len(html) < 150_000
     [values] = re.findall(r"^const data = (.*);$", html, re.MULTILINE)
     data = json.loads(values)
     assert [place["name"] for place in data["places"]] == list(places)
@@ -202,6 +224,8 @@ def agrees(figure, places, name):
     likeliest = logits.argsort(descending=True, stable=True)[:40]
     assert shown(figure, "entropy") == f"{entropy(shares) + 0.0:.2f}"
     assert shown(figure, "kept") == str(int((shares > 0).sum()))
+    warm = sampling.probabilities(logits / 1024, temperature)
+    assert shown(figure, "mass") == f"{warm[shares > 0].sum():.3f}"
     assert shown(figure, "likeliest") == f"{shares.max():.3f}"
     assert shown(figure, "came") == (f"{shares[came]:.4f}" if shares[came] else "0, it is cut off")
     assert shown(figure, "outside") == f"{max(0.0, 1 - shares[likeliest].sum().item()):.3f}"

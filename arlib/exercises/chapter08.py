@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from arlib import sampling
 from arlib.exercises import Wrong, call, checker, number, tensor
 
 
@@ -31,7 +30,18 @@ def temperature_for(answer: Callable) -> str:
             raise Wrong("at your temperature the entropy is that many nats; take the logarithm to the base 2.")
         if abs(given - bits) < 1e-6:
             raise Wrong("you return the bits themselves; the temperature at which the entropy is that is asked for.")
-        raise Wrong(f"{case} the entropy at your temperature, {given:.4f}, is {_entropy_at(logits, given):.3f} bits.")
+        if given < 0.051 or given > 19.5:
+            raise Wrong(
+                f"{case} you end at an edge of the range, at {given:.4f}. Which half do you keep? The entropy rises "
+                "with the temperature if the logits are divided by it."
+            )
+        found = _entropy_at(logits, given)
+        if abs(found - bits) < 0.05:
+            raise Wrong(
+                f"{case} your temperature is right to {abs(found - bits):.4f} bits; a thousandth is asked for. "
+                "Do you halve often enough?"
+            )
+        raise Wrong(f"{case} the entropy at your temperature, {given:.4f}, is {found:.3f} bits.")
     return "the entropy at that temperature is what was asked for."
 
 
@@ -48,7 +58,10 @@ def typical(answer: Callable) -> str:
             raise Wrong(f"{case} a probability is below 0.")
         right = _typical(shares, p)
         if torch.equal(given > 0, right > 0) and not torch.allclose(given, right, atol=1e-9):
-            raise Wrong(f"{case} the right codes are kept, and their probabilities sum to {given.sum().item():.3f}.")
+            if torch.allclose(given / given.sum(), right, atol=1e-9):
+                total = given.sum().item()
+                raise Wrong(f"{case} the right codes are kept, and their probabilities sum to {total:.3f}, not to 1.")
+            raise Wrong(f"{case} the right codes are kept, but not in the proportions they had.")
         if torch.allclose(given, right, atol=1e-9):
             continue
         raise Wrong(f"{case} {_not_typical(given > 0, right > 0, shares, p)}")
@@ -61,8 +74,13 @@ def lonely(answer: Any) -> str:
     shares = _probabilities(answer, "lonely")
     if shares.dim() != 1 or len(shares) > 1024:
         raise Wrong(f"a single list of at most 1024 probabilities is asked for, and this has {tuple(shares.shape)}.")
-    kept = int((sampling.probabilities(shares.clamp_min(0).log(), top_p=0.9) > 0).sum())
+    ordered = shares.sort(descending=True).values
+    # What the more probable ones have, as top-p asks it, but without a logarithm and a softmax before: 0.9 stays 0.9.
+    before = torch.cat([ordered.new_zeros(1), ordered.cumsum(0)[:-1]])
+    kept = int(((before < 0.9) & (ordered > 0)).sum())
     bits = -torch.special.xlogy(shares, shares).sum().item() / math.log(2)
+    if kept > 1 and ordered[0] > 0.9 - 1e-6:
+        raise Wrong("your likeliest code falls short of 0.9 by a rounding error. Go a little above.")
     if kept > 1:
         raise Wrong(f"top-p = 0.9 keeps {kept} of your codes. One alone has to reach it.")
     if bits < 1.4:
@@ -101,24 +119,39 @@ def greedy_trap(first: Any, then: Any) -> str:
 def times_fewer(answer: Any) -> str:
     """Exercise 5: what the cache saves for 2400 tokens."""
     right = _passes(2400) / _steps(2400)
-    given = number(answer)
+    try:
+        given = number(answer)
+    except OverflowError:
+        raise Wrong("one finite number is asked for, and this is too large to be one.") from None
     mistakes = {
         1 / right: "that is the share that is left; how many times fewer is asked for.",
         1 - 1 / right: "that is the share that is saved; how many times fewer is asked for.",
         100 * (1 - 1 / right): "that is what is saved in per cent; how many times fewer is asked for.",
         _passes(600) / _steps(600): "that is for 600 tokens, as in the chapter; here there are 2400.",
         4 * _passes(600) / _steps(600): "four times the tokens do not save four times as much: the pairs grow faster.",
-        2400.0: "that would be so if each pass cost as much as all steps together.",
+        2400.0: "that is how many passes there are, or one pass over 2400 tokens beside the last step alone. "
+        "Sum the passes and the steps over all lengths, then divide.",
         1200.5: "that counts positions alone. Pairs of a query and a key cost, too, and more so in longer frames.",
-        _passes(2400)
-        / _passes(1, 2400): "the cached frame costs more than one pass of one position: sum over the steps.",
+        (_passes(2400) - _passes(2399)) / _steps(2400): "that is one pass over all 2400 tokens, beside the steps. "
+        "Without the cache there is a pass for each length.",
+        _passes(2400, pairs=0.5) / _steps(2400): "you leave the masked pairs of the passes out; "
+        "they are computed, too, and count.",
+        _passes(2400, head=0) / _steps(2400, head=0): "the head is missing: w times V for each position.",
+        _passes(2400, blocks=1) / _steps(2400, blocks=1): "that is for a prior of one block; `book` has more.",
+        _passes(2400) / (_passes(2400) - _passes(2399)): "that is all passes beside a single one over 2400 tokens. "
+        "With the cache there are 2400 steps, which cost less.",
+        _passes(2400) / _steps(600): "the passes are those of 2400 tokens, the steps those of 600.",
         _passes(2400): "that is without the cache; divide by what it takes with it.",
         _steps(2400): "that is with the cache; divide what it takes without by it.",
     }
-    if abs(given - right) > 1:
+    if any(abs(given - _passes(2399) / _steps(last)) < 0.05 for last in (2399, 2400)):
+        raise Wrong("that leaves the longest one out: range(2400) ends at 2399.")
+    if abs(given - right) > 0.5:
         for mistake, reason in mistakes.items():
-            if math.isclose(given, mistake, rel_tol=2e-3):
+            if math.isclose(given, mistake, rel_tol=5e-4):
                 raise Wrong(reason)
+        if abs(given - right) <= 2:
+            raise Wrong("that is near, and not the nearest whole number. Are all lengths from 1 to 2400 counted?")
         raise Wrong("counted again with of_pass and of_step for 1 to 2400 tokens, it is another number.")
     return f"{right:.0f} times, counted again; for 600 tokens it was {_passes(600) / _steps(600):.0f}."
 
@@ -126,16 +159,17 @@ def times_fewer(answer: Any) -> str:
 WIDTH, DEPTH, CODES = 192, 4, 1024  # of the prior "book"
 
 
-def _passes(length: int, only: int | None = None) -> float:
-    """Multiplications of all whole passes over 1 to `length` positions, or of a pass over one, `only` times."""
-    lengths = [1] * only if only else range(1, length + 1)
-    each = 12 * WIDTH**2 * DEPTH + WIDTH * CODES
-    return float(sum(t * each + t * t * 2 * WIDTH * DEPTH for t in lengths))
+def _passes(length: int, blocks: int = DEPTH, head: int = 1, pairs: float = 1.0) -> float:
+    """Multiplications of all whole passes over 1 to `length` positions; `pairs`: the share of the pairs counted."""
+    each = 12 * WIDTH**2 * blocks + head * WIDTH * CODES
+    half = 0.5 if pairs < 1 else 0.0  # t (t + 1) / 2 pairs are not masked
+    return sum(t * each + (pairs * t * t + half * t) * 2 * WIDTH * blocks for t in range(1, length + 1))
 
 
-def _steps(length: int) -> float:
-    each = 12 * WIDTH**2 * DEPTH + WIDTH * CODES
-    return float(sum(each + t * 2 * WIDTH * DEPTH for t in range(1, length + 1)))
+def _steps(length: int, blocks: int = DEPTH, head: int = 1) -> float:
+    """Multiplications of `length` steps with the cache."""
+    each = 12 * WIDTH**2 * blocks + head * WIDTH * CODES
+    return float(sum(each + t * 2 * WIDTH * blocks for t in range(1, length + 1)))
 
 
 def _entropy_at(logits: torch.Tensor, temperature: float) -> float:
@@ -160,7 +194,9 @@ def _not_typical(kept: torch.Tensor, right: torch.Tensor, shares: torch.Tensor, 
     """What was done to keep these codes and not the right ones, as far as it can be told."""
     bits = _entropy_at(shares.log(), 1.0)
     mistakes = {
-        "you keep the likeliest codes: that is top-p. (Or has the surprise the wrong sign?)": -shares,
+        "you keep the likeliest codes: that is top-p. "
+        "(Is the absolute value missing, or has the surprise the wrong sign?)": -shares,
+        "you keep the unlikeliest codes: the absolute value is missing, so what lies far below comes first.": shares,
         "you sort from the farthest; the nearest to the entropy come first.": -(-shares.log2() - bits).abs(),
         "the surprise is in nats and the entropy in bits; they can only be compared in the same unit.": (
             -shares.log() - bits

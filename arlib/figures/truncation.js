@@ -48,7 +48,7 @@ export default {
     const unit = model.get("unit");
     let [place, temperature, k, p] = [1, 1, 1024, 1];
 
-    const [width, height, room, margin] = [600, 170, 8, 44];
+    const [width, height, room, margin] = [600, 170, 8, 50];
     const bar = (width - margin) / SHOWN;
     const below = room + height + 38; // where the patches begin
     const svg = element("svg:svg", {
@@ -62,12 +62,13 @@ export default {
     const shows = {
       entropy: readout("entropy", "entropy of what is left, in bits"),
       kept: readout("kept", "codes kept, of 1024"),
+      mass: readout("mass", "mass kept (at this temperature, before scaling up)"),
       likeliest: readout("likeliest", "probability of the likeliest"),
       came: readout("came", "probability of the token that came"),
       outside: readout("outside", "what all codes beyond these 40 have together"),
     };
 
-    // The patches below the bars, half of the ranks in a row; the frames of what is cut off are crossed out in draw().
+    // The patches below the bars, half of the ranks in a row; what is cut off fades in draw().
     const across = SHOWN / ROWS;
     const square = (width - margin) / across;
     const corner = (rank) => [margin + (rank % across) * square + 1.5, below + Math.floor(rank / across) * square + 1.5];
@@ -94,12 +95,14 @@ export default {
     function draw() {
       const { logits, came } = places[place];
       const before = tempered(logits, unit, 1);
+      const warm = tempered(logits, unit, temperature);
       const after = truncated(logits, unit, temperature, k, p);
       const order = ranking(before).slice(0, SHOWN);
       const kept = after.filter((share) => share > 0);
       const inside = order.reduce((sum, code) => sum + after[code], 0);
       shows.entropy.value = (-kept.reduce((sum, share) => sum + share * Math.log2(share), 0) + 0).toFixed(2);
       shows.kept.value = String(kept.length);
+      shows.mass.value = warm.reduce((sum, share, code) => sum + (after[code] ? share : 0), 0).toFixed(3);
       shows.likeliest.value = after.reduce((a, b) => Math.max(a, b)).toFixed(3);
       shows.came.value = after[came] ? after[came].toFixed(4) : "0, it is cut off";
       shows.outside.value = Math.max(0, 1 - inside).toFixed(3);
@@ -112,7 +115,7 @@ export default {
       for (const part of [0, 0.5, 1]) {
         const y = floor - tall(part * top);
         add("line", { x1: margin - 3, x2: width, y1: y, y2: y, stroke: "currentColor", "stroke-opacity": part ? 0.2 : 0.8 });
-        add("text", { x: margin - 6, y: y + 4, "text-anchor": "end", "font-size": 14 }, (part * top).toFixed(2));
+        add("text", { x: margin - 6, y: y + 4, "text-anchor": "end", "font-size": 14 }, (part * top).toFixed(3));
       }
       order.forEach((code, rank) => {
         const x = margin + rank * bar + 1;
@@ -134,7 +137,7 @@ export default {
         }
       });
       add("text", { x: margin, y: floor + 18, "font-size": 14 }, "codes, the likeliest at the left; their patches in the same order:");
-      add("text", { x: width, y: room + 18, "text-anchor": "end", "font-size": 14 }, "probability");
+      add("text", { x: width, y: room + 28, "text-anchor": "end", "font-size": 14 }, "probability");
     }
 
     el.append(

@@ -41,11 +41,10 @@ def in_place(z):
 
 
 BINARISE = [
-    (lambda z: torch.sign(z) / z.shape[-1] ** 0.5, "a latent of exactly 0"),
-    (lambda z: exactly(torch.where(z > 0, 1.0, -1.0) / z.shape[-1] ** 0.5, tangent(z)), "a latent of exactly 0"),
-    (torch.sign, "the values are ±1;"),
-    (lambda z: exactly(-corner(z), tangent(z)), "the wrong way round"),
-    (lambda z: exactly(0 * z, tangent(z)), "not ±1/√d with the signs"),
+    (lambda z: torch.sign(z) / z.shape[-1] ** 0.5, "yours gives 0, as torch.sign"),
+    (lambda z: exactly(torch.where(z > 0, 1.0, -1.0) / z.shape[-1] ** 0.5, tangent(z)), "yours gives -1/√d"),
+    (lambda z: exactly(-corner(z), tangent(z)), "values have the wrong sign"),
+    (lambda z: exactly(corner(z), -tangent(z)), "gradient has the wrong sign"),
     (corner, "autograd sees a constant"),
     (lambda z: exactly(corner(z), tangent(z)) * z.shape[-1] ** 0.5, "the values are ±1;"),
     (lambda z: z + (corner(z) - z).detach(), "bit for bit"),
@@ -77,6 +76,10 @@ INDICES = [
     (lambda z: ((z >= 0).to(torch.int8) * powers_of(z, torch.int8)).sum(-1), "are negative"),
     (lambda z: (z >= 0).float() @ powers_of(z).float(), "the dtype is torch.float32"),
     (lambda z: (z >= 0).long() * powers_of(z), "the shape is"),
+    (lambda z: ((z >= 0).long() * powers_of(z)).sum(-1) + 1, "one too high"),
+    (lambda z: ((z >= 0).long() * powers_of(z)).sum(-1) * 2, "bit 0 has to count 1, and yours counts 2"),
+    (lambda z: ((z >= 0).long() * 2 ** torch.arange(10)).sum(-1), "right for 10 bits, but for 12"),
+    (lambda z: ((z >= 0).int() * powers_of(z).int()).sum(-1, dtype=torch.int32), "the dtype is torch.int32"),
     (lambda z: None, "returns nothing yet"),
 ]
 
@@ -103,6 +106,11 @@ def with_nan(logits):
     return -(p * p.log2()).sum()
 
 
+def with_a_clamp(logits):
+    p = table_of(logits).mean(0)
+    return -(p * p.clamp_min(1e-5).log2()).sum()
+
+
 def of_hard_codes(logits):
     return metrics.entropy(((logits >= 0).long() * powers_of(logits)).sum(-1))
 
@@ -114,35 +122,37 @@ ENTROPIES = [
     (lambda logits: -entropy(table_of(logits).mean(0)), "the sign"),
     (of_hard_codes, "the likeliest codes"),
     (with_nan, "(nan)"),
+    (with_a_clamp, "most codes are rare"),
     (lambda logits: entropy(table_of(logits).mean(0)) + 0.1, "and it is"),
     (lambda logits: None, "returns nothing yet"),
 ]
 
 HALVES = torch.tensor([[1.0, -1.0] * 5, [-1.0, 1.0] * 5])
+SIX = BSQ(10).decode(torch.tensor([0, 1023, 5, 1018, 9, 1014]))
+RARE = torch.cat([SIX, SIX[:2].repeat(200, 1)])
 FOOLING = [
-    (torch.ones(1, 10), "bit 0 is 1 in 100%"),
-    (HALVES, "with two codes"),
-    (HALVES.repeat(3, 1)[:5], "exactly half"),
-    (
-        torch.tensor([[(code >> bit & 1) * 2.0 - 1 for bit in range(10)] for code in (0, 1023, 5, 1018, 9, 1014)]),
-        "2.58",
-    ),
-    (torch.ones(101, 10), "with N from 1 to 100"),
+    (torch.ones(1, 10), "bit 0 is 1 in 100.0%"),
+    (HALVES, "there are 2 codes"),
+    (torch.cat([RARE, RARE[:1]]), "exactly half"),
+    (SIX, "2.58"),
+    (torch.ones(1001, 10), "with N from 1 to 1000"),
     (torch.ones(10), "latents (N, 10)"),
     (torch.zeros(4, 10), "no zeros"),
+    (RARE.double() * 1e-60, "rounded to zero"),
+    (RARE * 1j, "complex"),
     (..., "nothing here yet"),
     ("latents", "a tensor is asked for"),
 ]
 
 LOST = [
-    (torch.randn(10).bfloat16() + 5, "all signs are right"),
-    (torch.full((10,), 128.0).bfloat16(), "all signs are right"),
-    (torch.full((10,), 1e9), "dtype bfloat16"),
-    (torch.full((10,), 1e9).bfloat16(), "above 1000"),
-    (torch.full((10,), float("inf")).bfloat16(), "only finite"),
-    (torch.zeros(10).bfloat16(), "no zeros"),
-    (torch.ones(9).bfloat16(), "the shape is"),
-    (..., "dtype bfloat16"),
+    (2.0**23, "the sign is right"),
+    (8_000_000, "the sign is right"),
+    (1e9, "there is a smaller number"),
+    (2**23 + 2, "there is a smaller number"),
+    (2**23 + 0.5, "no float32"),
+    (-(2.0**23) - 1, "a positive number"),
+    (float("inf"), "one finite number"),
+    (..., "no number yet"),
 ]
 
 SHARES = [
@@ -178,8 +188,11 @@ def test_a_wrong_answer_is_told_why(checker, answer, reason):
     [
         (check.index_of, lambda z: sum((z[..., i] >= 0).long() << i for i in range(z.shape[-1]))),
         (check.entropy_of, lambda logits: entropy(table_of(logits).mean(0)).item()),
-        (check.fools_factorised, torch.cat([HALVES, HALVES * torch.tensor([1.0] * 5 + [-1.0] * 5)])),
-        (check.loses_sign, torch.tensor([1.0] * 9 + [-130.0]).bfloat16()),
+        (check.fools_factorised, RARE),
+        (check.fools_factorised, RARE.tolist()),
+        (check.entropy_of, lambda logits: entropy(table_of(logits).mean(0) + 1e-12)),
+        (check.loses_sign, 2**23 + 1),
+        (check.loses_sign, torch.tensor(2.0**23 + 1)),
         (check.share_wrong, np.float64(0.25)),
     ],
 )
@@ -240,7 +253,7 @@ def test_the_bits_of_a_code_and_its_patch(figure):
         latent = torch.tensor([[1.0 if state == "true" else -1.0 for state in pressed]])
         assert BSQ(10).encode(latent).item() == code
         assert sum(map(int, shown(bits, "sum").split(" + "))) == code
-        assert shown(bits, "times") == f"{times[code]} of {times.sum()}"
+        assert shown(bits, "times") == f"{times[code]:,} of {times.sum():,}"
         patch = tokenizer.decode(torch.full((1, 9, 9), code))[0, 20:25, 20:25]
         mean = patch.double().mean((0, 1))
         colour = torch.tensor([float(part) for part in shown(bits, "colour").split(", ")])

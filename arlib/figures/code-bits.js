@@ -54,7 +54,7 @@ export default {
       const total = [0, 0, 0];
       pixels(code).forEach((value, at) => { total[at % 3] += value; });
       mean.value = total.map((value) => Math.floor(value / 25 + 0.5)).join(", ");
-      seen.value = `${times[code]} of ${all}`;
+      seen.value = `${times[code].toLocaleString("en")} of ${all.toLocaleString("en")}`;
     }
 
     el.append(

@@ -24,8 +24,20 @@ def surprise(answer: Callable) -> str:
     of_all = -probabilities.log2()
     of_symbols = of_all.gather(1, symbols[:, None])[:, 0]
     right = of_symbols.sum().item()
+    shift = "row t of the probabilities belongs to symbol t, and yours are shifted by one."
+    pairs = symbols[:, None]
     mistakes = {
         right * math.log(2): "these are nats: take the logarithm to the base 2.",
+        right * math.log10(2): "that is with the logarithm to the base 10: take it to the base 2.",
+        of_all[:, symbols]
+        .sum()
+        .item(): "p[:, symbols] takes every row for every symbol; one of each row is asked for.",
+        of_all[:-1].gather(1, pairs[1:]).sum().item(): shift,
+        of_all[1:].gather(1, pairs[:-1]).sum().item(): shift,
+        of_all.gather(1, pairs.roll(1, 0)).sum().item(): shift,
+        of_all.gather(1, pairs.roll(-1, 0)).sum().item(): shift,
+        of_symbols[1:].sum().item(): "the first symbol is missing.",
+        of_symbols[:-1].sum().item(): "the last symbol is missing.",
         right / 40: "that is the mean per symbol; the sum is asked for.",
         -right: "the sign is wrong: a logarithm of a probability is negative, a surprise is not.",
         (probabilities * of_all).sum().item(): "that is the sum of the entropies, which does not look at the symbols.",
@@ -45,7 +57,8 @@ def surprise(answer: Callable) -> str:
 @checker
 def shortest_word(answer: Callable) -> str:
     """Exercise 2: the shortest word all of whose continuations lie in the interval."""
-    for low, width in [(Fraction(0), Fraction(1)), (Fraction(1, 2), Fraction(1, 2)), *_intervals(200)]:
+    # The whole of [0, 1) comes last: it would hide what is wrong with the others.
+    for low, width in [*_exact_words(40), *_intervals(200), (Fraction(0), Fraction(1))]:
         word = call(answer, low, width)
         if not isinstance(word, str) or set(word) - {"0", "1"}:
             raise Wrong(f"a string of the letters 0 and 1 is asked for, and this is {word!r}.")
@@ -53,12 +66,19 @@ def shortest_word(answer: Callable) -> str:
         end = begin + Fraction(1, 2 ** len(word))
         case = f"for low = {_short(low)} and width = {_short(width)}"
         if not low <= begin < low + width:
-            raise Wrong(f"{case} the number 0.{_cut(word)} itself is not in the interval. Are all steps exact?")
-        if end > low + width:
             raise Wrong(
-                f"{case} the word {_cut(word)} followed by zeros is in the interval, but followed by ones it is not."
+                f"{case} the number that is {_cut(word)} followed by zeros is not in the interval. Are all steps exact?"
             )
+        if end > low + width:
+            raise Wrong(f"{case} {_cut(word)} followed by zeros is in the interval, but followed by ones it is not.")
         right = _inside(low, width)
+        if len(word) > len(right) and not right:
+            raise Wrong(f"{case} the empty word is enough: all numbers from 0 to 1 are in the interval.")
+        if len(word) > len(right) and Fraction(1, 2 ** len(right)) == width:
+            raise Wrong(
+                f"{case} {_cut(right)} is enough: it stands for exactly this interval. "
+                "Both have their lower end in them, and neither its upper end."
+            )
         if len(word) > len(right):
             raise Wrong(
                 f"{case} the word has {len(word)} bits, and {len(right)} are enough. "
@@ -70,39 +90,8 @@ def shortest_word(answer: Callable) -> str:
 
 
 @checker
-def frequency_table(answer: Callable) -> str:
-    """Exercise 3: counts without zeros that sum to the total and follow the weights."""
-    for weights, total in _weights():
-        size, case = len(weights), f"for {len(weights)} weights and a total of {total}"
-        counts = call(answer, weights, total)
-        if not isinstance(counts, list | tuple) or not all(type(count) is int for count in counts):
-            raise Wrong("a list of ints is asked for; a float or a tensor inside is none.")
-        if len(counts) != size:
-            raise Wrong(f"{case} you return {len(counts)} counts.")
-        if min(counts) < 0:
-            raise Wrong(f"{case} one count is negative: what was taken off it was more than it had.")
-        if min(counts) == 0:
-            raise Wrong(f"{case} {counts.count(0)} of your counts are zero: these symbols could never be written.")
-        if sum(counts) != total:
-            raise Wrong(f"{case} your counts sum to {sum(counts)}.")
-        whole = sum(weights)
-        over = math.fsum(
-            weight / whole * math.log2(weight / whole * total / count)
-            for weight, count in zip(weights, counts, strict=True)
-            if weight
-        )
-        allowed = -math.log2(1 - size / total) if size < total else math.log2(total)
-        if over > allowed + 1e-9:
-            raise Wrong(
-                f"{case} it is a table, but it does not follow the weights closely enough: it costs {over:.5f} bits a "
-                f"symbol over the entropy, and {allowed:.5f} are allowed."
-            )
-    return "no zeros, the sum is exact, and the counts follow the weights."
-
-
-@checker
 def breaks_carryless(counts: Any, message: Any) -> str:
-    """Exercise 4: two counts and a message that the coder without a carry gets wrong."""
+    """Exercise 3: two counts and a message with a carry through two ffs, which the carryless coder gets wrong."""
     counts, message = _whole(counts, "counts"), _whole(message, "the message")
     if len(counts) != 2:
         raise Wrong(f"an alphabet of two symbols has two counts, and these are {len(counts)}.")
@@ -112,22 +101,24 @@ def breaks_carryless(counts: Any, message: Any) -> str:
         raise Wrong("the counts sum to more than 2^24.")
     if not set(message) <= {0, 1}:
         raise Wrong("the message may hold zeros and ones alone.")
-    if len(message) > 24:
-        raise Wrong(f"the message has {len(message)} symbols, and 24 are allowed.")
+    if len(message) > 40:
+        raise Wrong(f"the message has {len(message)} symbols, and 40 are allowed.")
     cumulative = [0, counts[0], sum(counts)]
-    payload, carries = _carryless(message, cumulative)
+    payload, passed = _carryless(message, cumulative)
+    if not passed:
+        raise Wrong("no carry was needed on the way.")
+    if max(passed) < 2:
+        found = "one ff" if max(passed) else "no ff"
+        raise Wrong(f"there was a carry on the way, but through {found}, and two in a row are asked for.")
     decoder = rangecoder.Decoder(payload)
     if [decoder.decode(cumulative) for _ in message] == message:
-        raise Wrong(
-            "the carryless coder's file decodes to your message. "
-            + ("It lost a carry, but without harm." if carries else "No carry was needed on the way.")
-        )
-    return "the carryless coder's file decodes to another message."
+        raise Wrong("the carryless coder's file decodes to your message: it lost a carry, but without harm.")
+    return "a carry had to pass two bytes of ff, and the carryless coder's file decodes to another message."
 
 
 @checker
 def forge(answer: Callable) -> str:
-    """Exercise 5: one bit of the payload flipped, and the file's checksum repaired."""
+    """Exercise 4: one bit of the payload flipped, and the file's checksum repaired."""
     for _ in range(3):
         file = _file()
         forged = call(answer, file)
@@ -153,7 +144,7 @@ def forge(answer: Callable) -> str:
 
 @checker
 def bits_per_flip(answer: Any) -> str:
-    """Exercise 6: Huffman on blocks of ten flips of a coin with probability 0.97."""
+    """Exercise 5: Huffman on blocks of ten flips of a coin with probability 0.97."""
     p, n = 0.97, 10
     blocks = [math.prod(block) for block in product((p, 1 - p), repeat=n)]
     lengths = _huffman(blocks)
@@ -191,6 +182,15 @@ def _intervals(count: int) -> list[tuple[Fraction, Fraction]]:
     return intervals
 
 
+def _exact_words(count: int) -> list[tuple[Fraction, Fraction]]:
+    """Intervals that a word stands for exactly, from half of [0, 1) on."""
+    found = []
+    for index in range(count):
+        whole = 2 ** (1 + index % 12)
+        found.append((Fraction(_random(whole), whole), Fraction(1, whole)))
+    return found
+
+
 def _random(below: int) -> int:
     """A random whole number, of any size."""
     digits = torch.randint(1 << 30, (6,)).tolist()
@@ -209,20 +209,9 @@ def _short(value: Fraction) -> str:
 
 
 def _cut(word: str) -> str:
+    if not word:
+        return "the empty word"
     return word if len(word) <= 24 else word[:20] + "…"
-
-
-def _weights() -> list[tuple[list[int], int]]:
-    """Flat and steep weights with zeros among them, and totals that leave much room, little, and none."""
-    cases: list[tuple[list[int], int]] = [([1, 0, 0], 3), ([5], 7)]
-    for size, total in [(1024, 1 << 12), (4, 16), (10, 12), (64, 256), (300, 1 << 24), (1024, 1 << 24)]:
-        steep = [int(torch.randint(1 << 36, ()).item()) >> int(shift) for shift in torch.randint(40, (size,)).tolist()]
-        flat = torch.randint(1, 1 << 20, (size,)).tolist()
-        lonely = [0] * size
-        lonely[int(torch.randint(1, size, ()).item())] = 1 << 36
-        steep[0] |= 1
-        cases += [(lonely, total), (steep, total), (flat, total)]
-    return cases
 
 
 def _whole(values: Any, name: str) -> list[int]:
@@ -242,20 +231,23 @@ def _whole(values: Any, name: str) -> list[int]:
     return [int(value) for value in found]
 
 
-def _carryless(message: Sequence[int], cumulative: list[int]) -> tuple[bytes, int]:
-    """What the chapter's `Carryless` writes, and how many carries it has lost."""
+def _carryless(message: Sequence[int], cumulative: list[int]) -> tuple[bytes, list[int]]:
+    """What the chapter's `Carryless` writes, and for each carry that it lost how many ffs that had to pass."""
     full = rangecoder.FULL
-    low, width, shifted, carries = 0, full, bytearray(), 0
+    low, width, shifted, passed = 0, full, bytearray(), []
+    right = rangecoder.Encoder()
     for symbol in message:
         first, end, total = cumulative[symbol], cumulative[symbol + 1], cumulative[-1]
         count = width // total
         low, width = low + count * first, count * (end - first) if end < total else width - count * first
-        carries += low >= full
+        if low >= full:
+            passed.append(len(right.shifted) - len(right.shifted.rstrip(b"\xff")))
+        right.encode(symbol, cumulative)
         low %= full
         while width < rangecoder.LEAST:
             shifted.append(low >> 56)
             low, width = (low << 8) % full, width << 8
-    return bytes(shifted) + low.to_bytes(8, "big"), carries
+    return bytes(shifted) + low.to_bytes(8, "big"), passed
 
 
 def _file() -> bytes:
@@ -274,6 +266,9 @@ def _why(forged: bytes, file: bytes) -> str:
         file[checked:size]: "the checksum is still the old one.",
         struct.pack(">I", right): "its bytes are in the wrong order; the lowest comes first.",
         struct.pack("<I", zlib.crc32(forged[size:])): "it covers the payload alone, and not the bytes before it.",
+        struct.pack("<I", zlib.crc32(file[:checked], zlib.crc32(forged[size:]))): (
+            "it takes the payload first and the first 12 bytes after it; they come the other way round."
+        ),
         struct.pack("<I", zlib.crc32(file[:size] + forged[size:])): "it covers its own four bytes, too, and must not.",
     }
     return f" It seems that {reasons[found]}" if found in reasons else ""

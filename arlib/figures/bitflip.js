@@ -12,9 +12,11 @@ export default {
     const wrong = readout("first-wrong", "first wrong token, the checksums aside");
     const right = readout("right", "right tokens");
     const image = element("img", { alt: "what the damaged payload decodes to" });
-    image.style.cssText = "width: 100%; max-width: 22em; display: block; image-rendering: auto; margin: 0.4em 0";
+    image.style.cssText = "flex: 1 1 16em; min-width: 0; max-width: 22em; aspect-ratio: 3 / 2";
     const canvas = picture(30, 20, "each of the 20 rows of 30 tokens, right or wrong");
-    canvas.style.maxWidth = "22em";
+    canvas.style.cssText += "; flex: 1 1 16em; min-width: 0; max-width: 22em; aspect-ratio: 3 / 2";
+    const both = element("div", {}, image, canvas); // side by side where there is room
+    both.style.cssText = "display: flex; flex-wrap: wrap; align-items: flex-start; gap: 0.6em; margin-top: 0.4em";
 
     const part = (byte) =>
       byte < 3 ? "magic" : byte < 4 ? "version" : byte < 8 ? "model" : byte < 12 ? "checksum of the tokens"
@@ -46,6 +48,6 @@ export default {
       high = index;
       draw();
     });
-    el.append(bytes, bits, change.line, says.line, wrong.line, right.line, image, canvas);
+    el.append(bytes, bits, change.line, says.line, wrong.line, right.line, both);
   },
 };

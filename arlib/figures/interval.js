@@ -93,7 +93,7 @@ export default {
           });
           const whole = shows.message.value.slice(0, d) + letters[s];
           const name = 9 * whole.length < width * (to - from) ? whole : letters[s];
-          add("text", { x: across((from + to) / 2), y: y + row / 2 + 5, "text-anchor": "middle", "font-size": 14 }, name);
+          add("text", { x: across((from + to) / 2), y: y + 15, "text-anchor": "middle", "font-size": 14 }, name);
         }
         // What was chosen is drawn again below, as wide as the figure.
         const [from, to] = [cumulative[symbol] / total, cumulative[symbol + 1] / total];
@@ -103,7 +103,11 @@ export default {
           fill: COLOURS[symbol % COLOURS.length], "fill-opacity": 0.12,
         });
         const place = ((point * units) / POINTS - before) / span;
-        add("line", { x1: across(place), x2: across(place), y1: d ? y : 9, y2: y + row, stroke: "currentColor", "stroke-width": 2 });
+        const upright = (y1, y2) => add("line", {
+          x1: across(place), x2: across(place), y1, y2, stroke: "currentColor", "stroke-width": 2,
+        });
+        if (d === 0) upright(9, y);
+        upright(y + 20, y + row); // below the names
       });
       const y = 20 + depth * (row + gap);
       add("rect", {
@@ -111,12 +115,14 @@ export default {
         fill: COLOURS[steps[depth - 1].symbol % COLOURS.length], "fill-opacity": 0.12,
       });
       const at = ((number * unit) / 2 ** n - low) / wide;
-      add("line", { x1: across(at), x2: across(at), y1: y, y2: y + row + 4, stroke: COLOURS[1], "stroke-width": 3 });
-      const anchor = at < 0.2 ? "start" : at > 0.8 ? "end" : "middle";
-      const text = n ? `0.${word} = ${shows.value.value}` : "0";
-      add("text", { x: across(at), y: y + row + 18, "text-anchor": anchor, "font-size": 14 }, text);
+      add("line", { x1: across(at), x2: across(at), y1: y + 20, y2: y + row + 5, stroke: COLOURS[1], "stroke-width": 3 });
+      const [whole, letter] = [n ? `0.${word} = ${shows.value.value}` : "0", 8.5]; // no letter is wider, nearly
+      const text = letter * whole.length < width ? whole : `0.${word}`;
+      const half = (letter * text.length) / 2; // no text passes the edge
+      const x = Math.min(Math.max(across(at), half), width + 2 * margin - half);
+      add("text", { x, y: y + row + 19, "text-anchor": "middle", "font-size": 14, "data-name": "written" }, text);
       const label = `the message ${shows.message.value}: ${shows.interval.value}`;
-      add("text", { x: across(0.5), y: y + row / 2 + 5, "text-anchor": "middle", "font-size": 14 }, label);
+      add("text", { x: across(0.5), y: y + 15, "text-anchor": "middle", "font-size": 14 }, label);
     }
 
     function move(to) {
@@ -146,10 +152,19 @@ export default {
     handle.addEventListener("pointermove", (event) => {
       if (handle.hasPointerCapture(event.pointerId)) follow(event);
     });
+    // A click in any of the rows moves the point to that place of that row's interval.
+    let held = false; // a drag of the handle may end in any row, and is no click there
+    svg.addEventListener("pointerdown", (event) => (held = event.target === handle));
     svg.addEventListener("click", (event) => {
+      if (held) return;
       const box = svg.getBoundingClientRect();
       const scale = (width + 2 * margin) / box.width;
-      if ((event.clientY - box.top) * scale < 20 + row) follow(event); // a click in the first row
+      const d = Math.max(Math.floor(((event.clientY - box.top) * scale - 20) / (row + gap)), 0);
+      if ((event.clientY - box.top) * scale - 20 - d * (row + gap) > row || d > depth) return;
+      const place = Math.min(Math.max(((event.clientX - box.left) * scale - margin) / width, 0), 0.999);
+      const { steps, low, wide, unit } = locate();
+      const { before, whole, unit: units } = d < depth ? steps[d] : { before: low, whole: wide, unit };
+      move(Math.floor(((before + whole * place) / units) * POINTS + 1e-6));
     });
 
     const control = slider("letters", deepest - 1, depth - 1, (value) => String(value + 1), (value) => {

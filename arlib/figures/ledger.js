@@ -20,23 +20,30 @@ export default {
     const rows = names.map((name, index) => {
       const value = element("output", { "data-name": name });
       const share = element("output", { "data-name": `${name}-share` });
-      const bar = element("div");
-      bar.style.cssText = `height: 0.9em; background: ${COLOURS[index]}; min-width: 1px`;
+      const bar = element("div", { "data-name": `${name}-bar` });
+      bar.style.cssText = "height: 0.9em; box-sizing: border-box";
       const line = element("tr", {}, cell("", name), cell("text-align: right", value),
         cell("text-align: right", share), cell("width: 40%", bar));
       line.style.background = "none";
       table.append(line);
-      return { value, share, bar };
+      return { value, share, bar, colour: COLOURS[index] };
     });
 
     function show(index) {
       const file = files[index];
       const sizes = names.map((name) => file.rows[name]);
-      const largest = Math.max(...sizes);
-      rows.forEach(({ value, share, bar }, place) => {
+      // All bars begin at one line; what is below zero lies to the left of it, hatched.
+      const [least, largest] = [Math.min(...sizes, 0), Math.max(...sizes)];
+      const room = least < -1 ? Math.max((100 * -least) / (largest - least), 4) : 0; // in per cent, left of the line
+      rows.forEach(({ value, share, bar, colour }, place) => {
         value.value = sizes[place].toFixed(3);
         share.value = `${((100 * sizes[place]) / (8 * file.bytes)).toFixed(1)} %`;
-        bar.style.width = `${(100 * Math.max(sizes[place], 0)) / largest}%`;
+        const below = sizes[place] < -1;
+        bar.style.marginLeft = below ? "0" : `${room}%`;
+        bar.style.width = `${below ? room : ((100 - room) * Math.max(sizes[place], 0)) / largest}%`;
+        bar.style.minWidth = "1px";
+        bar.style.border = below ? `1px solid ${colour}` : "0";
+        bar.style.background = below ? `repeating-linear-gradient(45deg, ${colour} 0 2px, transparent 2px 4px)` : colour;
       });
       bytes.value = String(file.bytes);
       canvas.paint(unpack(file.picture));

@@ -268,6 +268,7 @@ def test_every_bit_is_shown_with_the_patch_it_leads_to(figure):
     data = data_of("code-bits")
     patches = unpacked(data["patches"], 1024, 75)
     canvases = bits.locator("canvas")
+    canvases.nth(10).wait_for()  # a count does not wait for the figure to be drawn
     assert canvases.count() == 11
     for number in range(11):
         pixels = canvases.nth(number).evaluate(

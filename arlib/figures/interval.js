@@ -116,7 +116,7 @@ export default {
       });
       const at = ((number * unit) / 2 ** n - low) / wide;
       add("line", { x1: across(at), x2: across(at), y1: y + 20, y2: y + row + 5, stroke: COLOURS[1], "stroke-width": 3 });
-      const [whole, letter] = [n ? `0.${word} = ${shows.value.value}` : "0", 8.5]; // no letter is wider, nearly
+      const [whole, letter] = [n ? `0.${word} = ${shows.value.value}` : "0", 9.5]; // no letter is wider
       const text = letter * whole.length < width ? whole : `0.${word}`;
       const half = (letter * text.length) / 2; // no text passes the edge
       const x = Math.min(Math.max(across(at), half), width + 2 * margin - half);

@@ -79,7 +79,7 @@ export default {
       const size = square - 3;
       for (let rank = 0; rank < SHOWN; rank++) {
         const [x, y] = corner(rank);
-        const group = element("svg:g");
+        const group = element("svg:g", { "shape-rendering": "crispEdges" }); // no seams between the pixels
         for (let pixel = 0; pixel < SIDE * SIDE; pixel++) {
           const from = 3 * (rank * SIDE * SIDE + pixel);
           group.append(element("svg:rect", {

@@ -13,7 +13,7 @@ export default {
     const patch = picture(side, side, "the patch, its numbers taken for pixels in reading order");
     whole.style.maxWidth = "27em";
     patch.style.maxWidth = "9em";
-    const line = element("div", {}, whole, patch);
+    const line = element("div", {}, patch, whole);
     line.style.cssText = "display: flex; flex-wrap: wrap; gap: 0.8em; align-items: flex-start; margin-top: 0.6em";
 
     // Where in the frame's memory the numbers of patch (row, column) lie.
@@ -48,6 +48,8 @@ export default {
       cut = index;
       draw();
     });
+    names.style.cssText = "display: grid; grid-template-columns: repeat(auto-fill, minmax(max(8.5em, 30%), 1fr))";
+    names.querySelector("legend").style.gridColumn = "1 / -1"; // the six names stand in two or three full lines
     const down = slider("row of patches", rows - 1, row, String, (value) => {
       row = value;
       draw();

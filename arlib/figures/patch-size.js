@@ -12,9 +12,9 @@ export default {
     const image = element("img", { alt: "" });
     image.style.cssText = "width: 100%; max-width: 34em; display: block; image-rendering: pixelated; margin: 0.4em 0";
 
-    const shown = () => sizes[size].settings[Math.min(count, sizes[size].settings.length - 1)];
+    const shown = () => sizes[size].settings[count];
     const all = () => 3 * sizes[size].side ** 2;
-    const words = () => `${shown().kept}${shown().kept === all() ? ", all there are" : ` of ${all()}`}`;
+    const words = (value) => `${kept[value]}${kept[value] === all() ? ", all there are" : ` of ${all()}`}`;
 
     function draw() {
       const { side } = sizes[size];
@@ -34,7 +34,9 @@ export default {
     });
     const side = slider("patch size", sizes.length - 1, size, (value) => `${sizes[value].side} × ${sizes[value].side} pixels`, (value) => {
       size = value;
-      amount.querySelector("input").dispatchEvent(new Event("input")); // its words depend on the size
+      const input = amount.querySelector("input");
+      input.max = sizes[size].settings.length - 1; // a small patch has fewer settings; the browser moves the value down
+      input.dispatchEvent(new Event("input")); // its words depend on the size
     });
     el.append(side, amount, grid.line, numbers.line, frame.line, valid.line, image);
   },

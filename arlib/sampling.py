@@ -36,7 +36,7 @@ def probabilities(
         least = shares.topk(top_k, dim=-1).values[..., -1:]
         shares = torch.where(shares < least, 0.0, shares)
         shares = shares / shares.sum(dim=-1, keepdim=True)
-    if top_p is not None:
+    if top_p is not None and top_p < 1:  # at 1 all are kept, those too that rounding would leave beyond a sum of 1
         ordered, places = shares.sort(dim=-1, descending=True, stable=True)
         # A token stays where those before it have not reached p yet, so the most probable one always stays.
         before = ordered.cumsum(dim=-1) - ordered

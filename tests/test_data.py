@@ -2,7 +2,9 @@
 
 import csv
 import hashlib
+import json
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -57,6 +59,10 @@ def test_unknown_names_are_told_what_there_is():
         data.load("mario", "valid")
     with pytest.raises(data.DataError, match="train, valid, unseen"):
         data.load("supertuxkart", "test")
+    with pytest.raises(data.DataError, match="train, valid, test"):
+        data.labels("digits", "unseen")
+    with pytest.raises(data.DataError, match="no labels; those of digits and cifar10 have"):
+        data.labels("supertuxkart", "train")
 
 
 def test_without_its_checkout_arlib_asks_for_arlib_data(monkeypatch, tmp_path):
@@ -73,6 +79,125 @@ def test_outside_its_checkout_too(tmp_path):
     run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert str(tmp_path) in run.stdout
     assert "set the environment variable ARLIB_DATA" in run.stderr
+
+
+def test_the_digits_as_published():
+    path = data.root() / "digits" / "mnist.npz"
+    card = (data.root() / "README.md").read_text(encoding="utf-8")
+    assert f"`{hashlib.sha256(path.read_bytes()).hexdigest()}`" in card
+    with np.load(path) as arrays:
+        assert arrays["y_train"][:5].tolist() == [5, 0, 4, 1, 9]
+        assert arrays["y_test"][:5].tolist() == [7, 2, 1, 0, 4]
+        # The first digit, a 5, begins with a stroke at the top right and has its upper left corner empty.
+        assert arrays["x_train"][0, 5, 12:24].tolist() == [3, 18, 18, 18, 126, 136, 175, 26, 166, 255, 247, 127]
+        assert not arrays["x_train"][0, :5].any()
+
+
+def split_up(name: str, shape: tuple[int, ...]) -> dict[str, list[tuple[bytes, int]]]:
+    """The pictures of each split with their labels, after a check of shapes, types and fair shares of the classes."""
+    splits = {}
+    for split in data.SETS[name]:
+        images, labels = data.load(name, split), data.labels(name, split)
+        assert images.shape[1:] == shape
+        assert (images.dtype, labels.dtype, labels.shape) == (torch.uint8, torch.int64, images.shape[:1])
+        for some in (labels, labels[: len(labels) // 2]):
+            assert ((some.bincount(minlength=10) / len(some) - 0.1).abs() < 0.03).all()
+        splits[split] = [(image.numpy().tobytes(), label) for image, label in zip(images, labels.tolist(), strict=True)]
+    return splits
+
+
+def test_the_splits_of_the_digits_are_the_published_digits_shuffled():
+    splits = split_up("digits", (28, 28, 1))
+    assert {split: len(examples) for split, examples in splits.items()} == {
+        "train": 55000,
+        "valid": 5000,
+        "test": 10000,
+    }
+    with np.load(data.root() / "digits" / "mnist.npz") as arrays:
+        for part, examples in (("train", splits["train"] + splits["valid"]), ("test", splits["test"])):
+            published = zip(arrays[f"x_{part}"], arrays[f"y_{part}"].tolist(), strict=True)
+            assert Counter(examples) == Counter((image.tobytes(), label) for image, label in published)
+    # MNIST has no digit twice, so equal pictures would be one picture in two splits.
+    assert len({image for examples in splits.values() for image, _ in examples}) == 70000
+
+
+def test_the_shuffle_never_changes():
+    """What a token set, a card or a chapter says of the first pictures of a split depends on it."""
+    assert data.labels("digits", "train")[:12].tolist() == [6, 6, 3, 2, 7, 0, 0, 8, 2, 7, 2, 6]
+    assert data.labels("digits", "valid")[:12].tolist() == [4, 8, 5, 1, 5, 1, 4, 5, 0, 1, 6, 1]
+    assert data.labels("digits", "test")[:12].tolist() == [7, 1, 3, 9, 3, 2, 8, 0, 0, 4, 8, 1]
+
+
+CIFAR10 = data.root() / "cifar10"
+cifar10 = pytest.mark.skipif(not CIFAR10.is_dir(), reason="CIFAR-10 is not here; 'make cifar10' fetches it")
+
+
+@cifar10
+def test_the_splits_of_cifar10_are_disjoint():
+    splits = split_up("cifar10", (32, 32, 3))
+    assert {split: len(examples) for split, examples in splits.items()} == {
+        "train": 45000,
+        "valid": 5000,
+        "test": 10000,
+    }
+    # CIFAR-10 itself has a few pictures twice, but they are less than one in a thousand.
+    assert len({image for examples in splits.values() for image, _ in examples}) > 59_940
+    # Published batch 1 begins with a frog, a truck, a truck and a deer.
+    assert json.loads((CIFAR10 / "train_lables.json").read_text())[:4] == [6, 9, 9, 4]
+
+
+@pytest.fixture(scope="module")
+def sheets(tmp_path_factory) -> data.Path:
+    """A data folder whose CIFAR-10 has pictures of one colour, which is their number, and labels that fit."""
+    folder = tmp_path_factory.mktemp("data")
+    (folder / "frames").mkdir()
+    (folder / "cifar10").mkdir()
+    names = [f"data_batch_{number}" for number in range(1, 6)] + ["test_batch"]
+    for number, name in enumerate(names):
+        colours = np.array([(number, row // 256, row % 256) for row in range(10000)], np.uint8)
+        sheet = Image.fromarray(colours[:, None].repeat(1024, axis=1))
+        sheet.save(folder / "cifar10" / f"{name}.png", compress_level=1)
+    for part, batches in (("train", range(5)), ("test", [5])):
+        labels = [(batch + row) % 10 for batch in batches for row in range(10000)]
+        (folder / "cifar10" / f"{part}_lables.json").write_text(json.dumps(labels))
+    return folder
+
+
+def test_a_row_of_a_sheet_is_a_picture_and_keeps_its_label(sheets, monkeypatch):
+    monkeypatch.setenv("ARLIB_DATA", str(sheets))
+    paths = (sheets / "cifar10").iterdir()
+    monkeypatch.setattr(data, "HASHES", {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths})
+    seen = set()
+    for split, count in (("train", 45000), ("valid", 5000), ("test", 10000)):
+        images, labels = data.load("cifar10", split), data.labels("cifar10", split)
+        assert images.shape == (count, 32, 32, 3)
+        assert (images == images[:, :1, :1]).all()
+        batch, high, low = images[:, 0, 0].long().unbind(1)
+        assert torch.equal(labels, (batch + 256 * high + low) % 10)
+        assert split != "test" or (batch == 5).all()
+        seen |= set((10000 * batch + 256 * high + low).tolist())
+    assert seen == set(range(60000))
+
+
+def test_missing_and_damaged_files_of_a_published_set_are_told_and_so_is_how_to_get_them(sheets, tmp_path, monkeypatch):
+    monkeypatch.setenv("ARLIB_DATA", str(sheets))
+    with pytest.raises(data.DataError, match=r"data_batch_1.png is damaged or is another file.*make cifar10"):
+        data.load("cifar10", "valid")
+    (tmp_path / "frames").mkdir()
+    monkeypatch.setenv("ARLIB_DATA", str(tmp_path))
+    for read in (data.load, data.labels):
+        with pytest.raises(
+            data.DataError, match=r"cannot be read: No such file.*no licence: 'make cifar10' fetches it"
+        ):
+            read("cifar10", "test")
+        with pytest.raises(data.DataError, match=r"mnist.npz cannot be read.*git checkout data/digits"):
+            read("digits", "test")
+    (tmp_path / "digits").mkdir()
+    shutil.copy(data.Path(__file__).parent.parent / "data" / "digits" / "mnist.npz", tmp_path / "digits")
+    with (tmp_path / "digits" / "mnist.npz").open("r+b") as file:
+        file.truncate(5_000_000)
+    with pytest.raises(data.DataError, match=r"mnist.npz is damaged or is another file"):
+        data.load("digits", "train")
 
 
 def test_a_folder_is_fitted_to_cover_and_cut_to_the_centre(tmp_path):
@@ -127,6 +252,24 @@ def test_what_is_no_picture_is_refused_in_words(tmp_path, picture):
 def test_lossless_formats_give_the_pixels_back(tmp_path, picture, name):
     data.write_image(tmp_path / name, picture)
     assert torch.equal(data.read_image(tmp_path / name), picture)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.bmp"])
+def test_a_grey_picture_is_written_grey_and_read_with_one_channel_or_three(tmp_path, name):
+    digit = data.load("digits", "valid")[0]
+    data.write_image(tmp_path / name, digit)
+    with Image.open(tmp_path / name) as image:
+        assert image.mode == "L"
+    assert torch.equal(data.read_image(tmp_path / name, 28, 28, channels=1), digit)
+    assert torch.equal(data.read_image(tmp_path / name, 28, 28), digit.expand(-1, -1, 3))
+    assert torch.equal(data.load_folder(tmp_path, 28, 28, channels=1), digit[None])
+
+
+def test_colours_become_grey_by_their_brightness(tmp_path):
+    Image.new("RGB", (28, 28), (0, 255, 0)).save(tmp_path / "green.png")
+    assert (data.read_image(tmp_path / "green.png", 28, 28, channels=1) == 150).all()  # 0.587 of 255
+    Image.new("RGBA", (28, 28), (0, 0, 0, 0)).save(tmp_path / "clear.png")
+    assert (data.read_image(tmp_path / "clear.png", 28, 28, channels=1) == 255).all()
 
 
 def test_a_failed_write_leaves_the_old_file_whole_and_nothing_beside_it(tmp_path, picture):

@@ -139,7 +139,7 @@ TIMES = [
     (1368, "a prior of one block"),
     (939.63, "all passes beside a single one"),
     (1.48357, "one pass over all 2400 tokens"),
-    (10**400, "too large"),
+    (10**400, "one finite number"),
     (1200, "counts positions alone"),
     (passes(2400), "that is without the cache"),
     (steps(2400), "that is with the cache"),

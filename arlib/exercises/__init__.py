@@ -82,7 +82,7 @@ def number(answer: Any) -> float:
         raise Wrong("a number is asked for, and this is True or False.")
     try:
         value = math.nan if isinstance(answer, str | bytes) else float(answer)
-    except (TypeError, ValueError, RuntimeError):
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         value = math.nan
     if not math.isfinite(value):
         raise Wrong(f"one finite number is asked for, and this is {_name(answer)}.")
@@ -101,7 +101,7 @@ def tensor(answer: Any, shape: tuple[int, ...], dtype: torch.dtype | None = None
 
 
 def _name(answer: Any) -> str:
-    return repr(answer) if isinstance(answer, float | str) else f"a {type(answer).__name__}"
+    return repr(answer) if isinstance(answer, float | str) else f"of type {type(answer).__name__}"
 
 
 def _told(error: BaseException) -> str:

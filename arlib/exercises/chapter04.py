@@ -284,7 +284,7 @@ def _latents(answer: Any, most: int) -> torch.Tensor:
         try:
             answer = torch.tensor(answer)
         except (TypeError, ValueError, RuntimeError, OverflowError):
-            raise Wrong(f"a tensor is asked for, and this is a {type(answer).__name__}.") from None
+            raise Wrong(f"a tensor is asked for, and this is of type {type(answer).__name__}.") from None
     if answer.is_complex():
         raise Wrong("real numbers are asked for, and these are complex.")
     if answer.dim() != 2 or answer.shape[1] != BITS or not 1 <= len(answer) <= most:

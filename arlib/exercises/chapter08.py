@@ -119,10 +119,7 @@ def greedy_trap(first: Any, then: Any) -> str:
 def times_fewer(answer: Any) -> str:
     """Exercise 5: what the cache saves for 2400 tokens."""
     right = _passes(2400) / _steps(2400)
-    try:
-        given = number(answer)
-    except OverflowError:
-        raise Wrong("one finite number is asked for, and this is too large to be one.") from None
+    given = number(answer)
     mistakes = {
         1 / right: "that is the share that is left; how many times fewer is asked for.",
         1 - 1 / right: "that is the share that is saved; how many times fewer is asked for.",

@@ -123,7 +123,7 @@ def forge(answer: Callable) -> str:
         file = _file()
         forged = call(answer, file)
         if not isinstance(forged, bytes | bytearray):
-            raise Wrong(f"bytes are asked for, and this is a {type(forged).__name__}.")
+            raise Wrong(f"bytes are asked for, and this is of type {type(forged).__name__}.")
         forged = bytes(forged)
         if len(forged) != len(file):
             raise Wrong(f"the file had {len(file)} bytes, and yours has {len(forged)}.")

@@ -37,7 +37,7 @@ import torch
 import torch.nn.functional as F
 
 from arlib import rangecoder
-from arlib.transformer import Cache, Prior
+from arlib.transformer import Cache, Prior, check_tokens
 
 RULE = 1  # the version of the rule; it changes with any number below, and with it the digest of every twin
 EXACT = 1 << 53  # float64 holds every integer up to here
@@ -159,7 +159,7 @@ class Twin:
 
         Raises `ValueError` for another shape or dtype, or a token outside the vocabulary.
         """
-        Prior._check(self, tokens)  # type: ignore[arg-type]  # the same demands in the same words
+        check_tokens(self, tokens)  # the same demands in the same words
         if tokens.numel() == 0:
             return torch.zeros((*tokens.shape, self.vocabulary), dtype=torch.int64, device=self.device)
         x = F.embedding(tokens.to(self.device), self.weights["embedding.weight"])

@@ -7,13 +7,18 @@ import torch.nn.functional as F
 from torch import nn
 
 from arlib.patches import check_divides
-from arlib.quantizers import BSQ
+from arlib.quantizers import BSQ, VQ, Product, Residual
+from arlib.scales import Pyramid
+
+Quantizer = BSQ | VQ | Product | Residual | Pyramid
 
 BATCH = 32  # how many pictures pass through a network at a time
 
 
 class ImageTokenizer(nn.Module):
-    """From pictures to a grid of tokens and back.
+    """From pictures to a grid of tokens and back: `(B, h, w)`, or with c codebooks `(B, h, w, c)`.
+
+    With a `Pyramid` it is a sequence `(B, T)`, the maps from coarse to fine. Pictures have `channels` colours, 1 or 3.
 
     `depth` is the number of residual blocks on each side, `width` their channels; depth 0 is the linear code, one
     matrix from the pixels of a patch to its latent and one back. With `quantizer=None` it is the plain patch
@@ -25,8 +30,9 @@ class ImageTokenizer(nn.Module):
         patch_size: int = 5,
         width: int = 128,
         depth: int = 4,
-        quantizer: BSQ | None = None,
+        quantizer: Quantizer | None = None,
         latent_dim: int | None = None,
+        channels: int = 3,
     ):
         super().__init__()
         if (quantizer is None) == (latent_dim is None):
@@ -36,24 +42,26 @@ class ImageTokenizer(nn.Module):
         self.depth = depth
         self.quantizer = quantizer
         self.latent_dim: int = quantizer.latent_dim if quantizer is not None else latent_dim  # type: ignore[assignment]
-        self.encoder = patch_encoder(patch_size, width, depth, self.latent_dim)
-        self.decoder = patch_decoder(patch_size, width, depth, self.latent_dim)
+        self.channels = channels
+        self.encoder = patch_encoder(patch_size, width, depth, self.latent_dim, channels)
+        self.decoder = patch_decoder(patch_size, width, depth, self.latent_dim, channels)
 
     @property
     def config(self) -> dict:
         """What `from_config` needs to build the same network."""
         quantized = self.quantizer is not None
-        return {
+        config = {
             "patch_size": self.patch_size,
             "width": self.width,
             "depth": self.depth,
             "quantizer": self.quantizer.config if self.quantizer is not None else None,
             "latent_dim": None if quantized else self.latent_dim,
         }
+        return config if self.channels == 3 else {**config, "channels": self.channels}
 
     @classmethod
     def from_config(cls, config: dict) -> "ImageTokenizer":
-        quantizer = config["quantizer"] and BSQ(config["quantizer"]["bits"])
+        quantizer = config["quantizer"] and quantizer_from_config(config["quantizer"])
         return cls(**{**config, "quantizer": quantizer})
 
     @property
@@ -63,8 +71,15 @@ class ImageTokenizer(nn.Module):
             raise ValueError("A tokenizer without a quantizer has no codebook.")
         return self.quantizer.codebook_size
 
+    @property
+    def token_dims(self) -> int:
+        """How many dimensions a batch of tokens has: 3 for grids, 4 for several codebooks, 2 for a pyramid."""
+        if isinstance(self.quantizer, Pyramid):
+            return 2
+        return 4 if self.quantizer is None or self.quantizer.codebooks > 1 else 3
+
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The pass that training uses: `(B, H, W, 3)` float in [-0.5, 0.5] to its reconstruction and its latents.
+        """The pass that training uses: `(B, H, W, C)` float in [-0.5, 0.5] to its reconstruction and its latents.
 
         The latents, `(B, H / p, W / p, latent_dim)`, are those before quantization; gradients get through it.
         """
@@ -72,14 +87,18 @@ class ImageTokenizer(nn.Module):
         return self._pixels(latent if self.quantizer is None else self.quantizer(latent)), latent
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
-        """`(B, H, W, 3) uint8` to tokens `(B, H / p, W / p) int64`.
+        """`(B, H, W, C) uint8` to tokens `(B, H / p, W / p) int64`, `(B, H / p, W / p, c)` or `(B, T)` (see the class).
 
         Without a quantizer: to latents `(B, H / p, W / p, latent_dim) float32`.
         Raises `ValueError` for another dtype or shape, or where patches do not tile the picture.
         """
-        if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[-1] != 3:
-            raise ValueError(f"encode takes (B, H, W, 3) uint8, not {describe(images)}.")
-        check_divides(images.shape[1], images.shape[2], self.patch_size)
+        if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[-1] != self.channels:
+            raise ValueError(f"encode takes (B, H, W, {self.channels}) uint8, not {describe(images)}.")
+        height, width = images.shape[1:3]
+        check_divides(height, width, self.patch_size)
+        if isinstance(self.quantizer, Pyramid) and {height, width} != {self.quantizer.sides[-1] * self.patch_size}:
+            side = self.quantizer.sides[-1] * self.patch_size
+            raise ValueError(f"This pyramid is made of pictures of {side}×{side} pixels, not of {height}×{width}.")
 
         def tokens_of(batch: torch.Tensor) -> torch.Tensor:
             latent = self._latent(to_float(batch))
@@ -88,7 +107,9 @@ class ImageTokenizer(nn.Module):
         return self._in_batches(tokens_of, images)
 
     def decode(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Tokens `(B, h, w) int64` to pictures `(B, h * p, w * p, 3) uint8`; latents likewise, without a quantizer.
+        """Tokens, as `encode` gives them, to pictures `(B, h * p, w * p, C) uint8`; latents, without a quantizer.
+
+        A pyramid's tokens may end after any of its maps: the picture is then coarser.
 
         Raises `ValueError` for another shape or dtype, or a token that is in no codebook.
         """
@@ -96,8 +117,11 @@ class ImageTokenizer(nn.Module):
             if tokens.dim() != 4 or tokens.shape[-1] != self.latent_dim or not tokens.is_floating_point():
                 raise ValueError(f"decode takes (B, h, w, {self.latent_dim}) latents, not {describe(tokens)}.")
         else:
-            if tokens.dim() != 3 or tokens.dtype != torch.int64:
-                raise ValueError(f"decode takes a grid (B, h, w) int64, not {describe(tokens)}.")
+            if tokens.dim() != self.token_dims or tokens.dtype != torch.int64:
+                shape = {2: "a sequence (B, T)", 3: "a grid (B, h, w)", 4: "a grid (B, h, w, codebooks)"}
+                raise ValueError(f"decode takes {shape[self.token_dims]} int64, not {describe(tokens)}.")
+            if tokens.dim() == 4 and tokens.shape[-1] != self.quantizer.codebooks:
+                raise ValueError(f"This tokenizer has {self.quantizer.codebooks} codebooks, not {tokens.shape[-1]}.")
             if tokens.numel() and (tokens.min() < 0 or tokens.max() >= self.codebook_size):
                 raise ValueError(f"Tokens lie in [0, {self.codebook_size}); here is one that does not.")
 
@@ -107,7 +131,7 @@ class ImageTokenizer(nn.Module):
         return self._in_batches(images_of, tokens)
 
     def reconstruct(self, images: torch.Tensor) -> torch.Tensor:
-        """`(B, H, W, 3) uint8` to the same, by way of the tokens."""
+        """`(B, H, W, C) uint8` to the same, by way of the tokens."""
         return self.decode(self.encode(images))
 
     @torch.no_grad()
@@ -145,27 +169,45 @@ class ChannelNorm(nn.LayerNorm):
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
-def patch_encoder(patch_size: int, width: int, depth: int, latent_dim: int) -> nn.Sequential:
-    """`(B, 3, H, W)` to `(B, latent_dim, H / p, W / p)`: a strided convolution sees each patch once."""
+def quantizer_from_config(config: dict) -> Quantizer:
+    """The quantizer that a `config` describes; a name that is none raises `ValueError`."""
+    options = {key: value for key, value in config.items() if key != "name"}
+    match config["name"]:
+        case "BSQ":
+            return BSQ(**options)
+        case "VQ":
+            return VQ(**options)
+        case "Product" | "Residual" as name:
+            parts = [quantizer_from_config(part) for part in options["quantizers"]]
+            return (Product if name == "Product" else Residual)(parts)  # type: ignore[arg-type]
+        case "Pyramid":
+            inner = quantizer_from_config(options["quantizer"])
+            return Pyramid(inner, options["sides"], options["cut"])  # type: ignore[arg-type]
+        case name:
+            raise ValueError(f"There is no quantizer {name!r}.")
+
+
+def patch_encoder(patch_size: int, width: int, depth: int, latent_dim: int, channels: int = 3) -> nn.Sequential:
+    """`(B, C, H, W)` to `(B, latent_dim, H / p, W / p)`: a strided convolution sees each patch once."""
     if depth == 0:
-        return nn.Sequential(nn.Conv2d(3, latent_dim, patch_size, stride=patch_size))
+        return nn.Sequential(nn.Conv2d(channels, latent_dim, patch_size, stride=patch_size))
     return nn.Sequential(
-        nn.Conv2d(3, width, patch_size, stride=patch_size),
+        nn.Conv2d(channels, width, patch_size, stride=patch_size),
         *[ResidualBlock(width) for _ in range(depth)],
         ChannelNorm(width),
         nn.Conv2d(width, latent_dim, 1),
     )
 
 
-def patch_decoder(patch_size: int, width: int, depth: int, latent_dim: int) -> nn.Sequential:
-    """`(B, latent_dim, h, w)` to `(B, 3, h * p, w * p)`: the encoder read backwards."""
+def patch_decoder(patch_size: int, width: int, depth: int, latent_dim: int, channels: int = 3) -> nn.Sequential:
+    """`(B, latent_dim, h, w)` to `(B, C, h * p, w * p)`: the encoder read backwards."""
     if depth == 0:
-        return nn.Sequential(nn.ConvTranspose2d(latent_dim, 3, patch_size, stride=patch_size))
+        return nn.Sequential(nn.ConvTranspose2d(latent_dim, channels, patch_size, stride=patch_size))
     return nn.Sequential(
         nn.Conv2d(latent_dim, width, 1),
         *[ResidualBlock(width) for _ in range(depth)],
         ChannelNorm(width),
-        nn.ConvTranspose2d(width, 3, patch_size, stride=patch_size),
+        nn.ConvTranspose2d(width, channels, patch_size, stride=patch_size),
     )
 
 

@@ -4,30 +4,47 @@ Pre-norm blocks (Xiong et al. 2020) of scaled dot product attention (Vaswani et 
 RMSNorm (Zhang and Sennrich 2019) and no biases.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from arlib import scales as coarse_to_fine
+
 
 @dataclass
 class Cache:
-    """Keys and values of the tokens read so far: `(depth, B, heads, length, width / heads)`, `read` of them filled."""
+    """Keys and values of the rows so far: `(depth, B, heads, length, width / heads)`, `read` of them filled.
+
+    `order` and `label` are those of `Prior.new_cache`.
+    """
 
     keys: torch.Tensor
     values: torch.Tensor
     read: int = 0
+    order: torch.Tensor | None = None
+    label: torch.Tensor | None = None
 
 
 class Prior(nn.Module):
     """A causal transformer over sequences of at most `length` tokens in [0, vocabulary).
 
     Row t of its logits is what it expects of token t, from the tokens before t alone: the sequence enters shifted by
-    one, behind a learned start token. Two switches exist to show what breaks: `positions=False` adds no position
+    one, behind a learned start vector. Two switches exist to show what breaks: `positions=False` adds no position
     embedding, `shift=False` lets row t of `forward` read token t itself, the classic mistake of chapter 7.
+
+    Three more make its relatives of part IV. `classes` adds a vector per class to the start. `any_order` adds a table
+    that says where each token that is read sits, next to `positions`, which says what place is asked for: the tokens
+    may then come in any order (Pannatier et al. 2024, σ-GPT, arXiv 2404.09562). `scales`, the sides of square token
+    maps from coarse to fine, makes it block-causal: row t reads the token of the cell above it, one scale coarser, and
+    all tokens of a scale are predicted at once, each without the others (Tian et al. 2024, VAR, arXiv 2404.02905).
     """
+
+    source: torch.Tensor
+    block: torch.Tensor
 
     def __init__(
         self,
@@ -38,11 +55,16 @@ class Prior(nn.Module):
         heads: int = 4,
         positions: bool = True,
         shift: bool = True,
+        classes: int = 0,
+        any_order: bool = False,
+        scales: Sequence[int] | None = None,
     ):
         super().__init__()
         if width % heads:
             raise ValueError(f"{heads} heads cannot share a width of {width} equally.")
-        self.config = {
+        if scales is not None and (any_order or not positions or not shift):
+            raise ValueError("A prior of scales has positions and one order, and its rows never read their own tokens.")
+        self.config: dict[str, Any] = {
             "vocabulary": vocabulary,
             "length": length,
             "width": width,
@@ -51,72 +73,139 @@ class Prior(nn.Module):
             "positions": positions,
             "shift": shift,
         }
+        # Only where they are used, so that the digest of a prior without them stays what it was.
+        self.config |= {"classes": classes} if classes else {}
+        self.config |= {"any_order": True} if any_order else {}
+        self.config |= {"scales": list(scales)} if scales is not None else {}
         self.vocabulary = vocabulary
         self.length = length
         self.shift = shift
+        self.scales = None if scales is None else tuple(scales)
         self.embedding = nn.Embedding(vocabulary, width)
         self.start = nn.Parameter(torch.zeros(width))
         self.positions = nn.Parameter(torch.zeros(length, width)) if positions else None
+        self.classes = nn.Parameter(torch.zeros(classes, width)) if classes else None
+        self.places = nn.Parameter(torch.zeros(length, width)) if any_order else None
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
         self.norm = nn.RMSNorm(width, eps=1e-5)
         self.head = nn.Linear(width, vocabulary, bias=False)
+        if self.scales is not None:
+            source, block = coarse_to_fine.tables(self.scales)
+            if len(source) != length:
+                raise ValueError(f"Maps of sides {self.scales} hold {len(source)} tokens, not {length}.")
+            self.register_buffer("source", source, persistent=False)
+            self.register_buffer("block", block, persistent=False)
         self._initialise()
 
     @classmethod
     def from_config(cls, config: dict) -> "Prior":
         return cls(**config)
 
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, tokens: torch.Tensor, order: torch.Tensor | None = None, label: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Teacher forcing: `(B, T) int64`, T ≤ length, to logits `(B, T, vocabulary)`, all positions in one pass.
 
-        Raises `ValueError` for another shape or dtype, or a token outside the vocabulary.
+        Tokens come in the order in which they are read. `order`, `(T,)` or `(B, T)` int64, is the place of each in the
+        grid, in reading order itself where it is left out; logits row t is about place order[t]. `label (B,)` int64 is
+        the class of each sequence, -1 for none. Raises `ValueError` for another shape or dtype, a token outside the
+        vocabulary, an order that this prior has not learned, or a label that it does not know.
         """
-        self._check(tokens)
+        check_tokens(self, tokens)
+        order = check_order(self, order, tokens.shape[1])
         x = self.embedding(tokens.to(self.start.device))
-        if self.shift:
-            start = self.start.expand(len(x), 1, -1)
+        if self.places is not None:
+            x = x + self.places[order]
+        start = self._start(label, len(x))[:, None]
+        if self.scales is not None:
+            x = torch.cat([start, x], dim=1)[:, self.source[: tokens.shape[1]] + 1]
+        elif self.shift:
             x = torch.cat([start, x[:, :-1]], dim=1)
         if self.positions is not None:
-            x = x + self.positions[: tokens.shape[1]]
+            x = x + self.positions[order]
+        mask = self.mask(tokens.shape[1])
         for block in self.blocks:
-            x = block(x)
+            x = block(x, mask)
         return self.head(self.norm(x))
 
-    def new_cache(self, batch_size: int) -> Cache:
-        """An empty cache for `step`, on the prior's device."""
+    def mask(self, length: int) -> torch.Tensor:
+        """What the attention adds to its scores, `(length, length)`: 0 where a row may look, -inf where it may not."""
+        if self.scales is None:
+            return causal_mask(length, self.head.weight)
+        block = self.block[:length]
+        hidden = block[:, None] < block
+        return torch.zeros(hidden.shape, dtype=self.head.weight.dtype, device=block.device).masked_fill(
+            hidden, -torch.inf
+        )
+
+    def new_cache(self, batch_size: int, order: torch.Tensor | None = None, label: torch.Tensor | None = None) -> Cache:
+        """An empty cache for `step` and `ask`, on the prior's device; `order` and `label` as in `forward`."""
+        if self.scales is not None:
+            raise ValueError("A prior of scales predicts whole maps: it has no steps. Use forward, a scale at a time.")
+        order = None if order is None else check_order(self, order, self.length)
+        check_label(self, label, batch_size)
         heads, head_width = self.config["heads"], self.config["width"] // self.config["heads"]
         shape = (len(self.blocks), batch_size, heads, self.length, head_width)
         empty = torch.zeros(shape, dtype=self.start.dtype, device=self.start.device)
-        return Cache(empty, empty.clone())
+        return Cache(empty, empty.clone(), order=order, label=label)
 
     @torch.no_grad()
     def step(self, token: torch.Tensor | None, cache: Cache) -> torch.Tensor:
         """Read one token `(B,) int64` of each sequence and give the logits `(B, vocabulary)` of the next.
 
-        The first call reads the start token: `token=None`. `cache` is filled in place.
+        The first call reads the start vector: `token=None`. `cache` is filled in place.
         Raises `ValueError` where the sequence is at its end, or None comes at the wrong time.
         """
         position = cache.read
-        if position >= self.length:
-            raise ValueError(f"This prior knows sequences of {self.length} tokens, and all of them have been read.")
-        if (token is None) != (position == 0):
-            raise ValueError("step reads the start token (None) first, and only then.")
-        x = self.start.expand(cache.keys.shape[1], -1) if token is None else self.embedding(token.to(self.start.device))
+        check_step(self, token, cache)
+        x = self._read(None if token is None else token[:, None], cache)[:, 0]
         if self.positions is not None:
-            x = x + self.positions[position]
+            x = x + self.positions[places(cache, position, 1)][..., 0, :]
         for block, keys, values in zip(self.blocks, cache.keys, cache.values, strict=True):
             x = cast(Block, block).step(x, keys, values, position)
         cache.read = position + 1
         return self.head(self.norm(x))
 
-    def _check(self, tokens: torch.Tensor) -> None:
-        if tokens.dim() != 2 or tokens.dtype != torch.int64:
-            dtype = str(tokens.dtype).removeprefix("torch.")
-            raise ValueError(f"A prior reads sequences (B, T) int64, not {tuple(tokens.shape)} {dtype}.")
-        if tokens.shape[1] > self.length:
-            raise ValueError(f"A prior of length {self.length} cannot read {tokens.shape[1]} tokens.")
-        if tokens.numel() and (tokens.min() < 0 or tokens.max() >= self.vocabulary):
-            raise ValueError(f"Tokens lie in [0, {self.vocabulary}); here is one that does not.")
+    @torch.no_grad()
+    def ask(self, tokens: torch.Tensor | None, cache: Cache, count: int) -> torch.Tensor:
+        """Read tokens `(B, n) int64` and give the logits `(B, count, vocabulary)` of the next `count` places.
+
+        Each is predicted as if it came next, without the others: one pass in place of `count` (parallel decoding). The
+        rows of the places beyond the next one only ask: they are not stored in the cache, which holds n rows more.
+        None reads the start vector. Raises `ValueError` for a prior that does not know every order.
+        """
+        if self.places is None or self.positions is None:
+            raise ValueError("Only a prior of any order can be asked for several places at once (any_order=True).")
+        check_step(self, tokens, cache, count)
+        position, x = cache.read, self._read(tokens, cache)
+        read = x.shape[1]
+        x = torch.cat([x, x[:, -1:].expand(-1, count - 1, -1)], dim=1)
+        x = x + self.positions[places(cache, position, x.shape[1])]
+        # A row that only asks stands where the last row read stands: it sees what that one sees, and itself.
+        row = torch.arange(x.shape[1], device=x.device)
+        hidden = torch.where(row[:, None] < read, row > row[:, None], (row >= read - 1) & (row != row[:, None]))
+        seen = torch.zeros(len(row), position, dtype=x.dtype, device=x.device)
+        mask = torch.cat([seen, torch.zeros_like(hidden, dtype=x.dtype).masked_fill(hidden, -torch.inf)], dim=1)
+        for block, keys, values in zip(self.blocks, cache.keys, cache.values, strict=True):
+            x = cast(Block, block).ask(x, keys, values, position, read, mask)
+        cache.read = position + read
+        return self.head(self.norm(x[:, read - 1 :]))
+
+    def _read(self, tokens: torch.Tensor | None, cache: Cache) -> torch.Tensor:
+        """The vectors of the tokens that are read, `(B, n, width)`, before the places that are asked for are added."""
+        if tokens is None:
+            return self._start(cache.label, cache.keys.shape[1])[:, None]
+        x = self.embedding(tokens.to(self.start.device))
+        return x if self.places is None else x + self.places[places(cache, cache.read - 1, tokens.shape[1])]
+
+    def _start(self, label: torch.Tensor | None, batch_size: int) -> torch.Tensor:
+        """The start vectors, `(B, width)`: one for all, plus that of the class where there is one."""
+        check_label(self, label, batch_size)
+        start = self.start.expand(batch_size, -1)
+        if label is None or self.classes is None:
+            return start
+        label = label.to(self.start.device)
+        return start + torch.where(label[:, None] < 0, 0.0, self.classes[label.clamp(min=0)])
 
     def _initialise(self) -> None:
         # Small weights, and smaller ones where a block writes to the residual stream (Radford et al. 2019).
@@ -138,12 +227,16 @@ class Block(nn.Module):
         self.up = nn.Linear(width, 4 * width, bias=False)
         self.down = nn.Linear(4 * width, width, bias=False)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = x + self.attention(self.attention_norm(x))
+    def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        x = x + self.attention(self.attention_norm(x), mask)
         return x + self._mlp(x)
 
     def step(self, x: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, position: int) -> torch.Tensor:
         x = x + self.attention.step(self.attention_norm(x), keys, values, position)
+        return x + self._mlp(x)
+
+    def ask(self, x: torch.Tensor, *where) -> torch.Tensor:
+        x = x + self.attention.ask(self.attention_norm(x), *where)
         return x + self._mlp(x)
 
     def _mlp(self, x: torch.Tensor) -> torch.Tensor:
@@ -151,7 +244,7 @@ class Block(nn.Module):
 
 
 class CausalAttention(nn.Module):
-    """Scaled dot product attention in which position t attends to the positions up to t."""
+    """Scaled dot product attention in which position t attends to the positions up to t, or to those of a mask."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -160,10 +253,10 @@ class CausalAttention(nn.Module):
         self.query_key_value = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         query, key, value = self._project(x)
-        causal = torch.full((x.shape[1], x.shape[1]), -torch.inf, dtype=query.dtype, device=x.device).triu(1)
-        return self._attend(query, key, value, causal)
+        mask = causal_mask(x.shape[1], query) if mask is None else mask.to(query.dtype)
+        return self._attend(query, key, value, mask)
 
     def step(self, x: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, position: int) -> torch.Tensor:
         """One position: `x (B, width)`; its key and value join those of the positions before it."""
@@ -173,6 +266,16 @@ class CausalAttention(nn.Module):
         seen = slice(position + 1)
         nothing = torch.zeros(1, dtype=query.dtype, device=x.device)
         return self._attend(query, keys[:, :, seen], values[:, :, seen], nothing)[:, 0]
+
+    def ask(self, x, keys, values, position: int, stored: int, mask: torch.Tensor) -> torch.Tensor:
+        """Several rows `x (B, n, width)`, of which the first `stored` join the cache; mask `(n, position + n)`."""
+        query, key, value = self._project(x)
+        keys[:, :, position : position + stored] = key[:, :, :stored]
+        values[:, :, position : position + stored] = value[:, :, :stored]
+        before = slice(position)
+        return self._attend(
+            query, torch.cat([keys[:, :, before], key], 2), torch.cat([values[:, :, before], value], 2), mask
+        )
 
     def _project(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """`(B, T, width)` to query, key and value, each `(B, heads, T, head_width)`."""
@@ -186,3 +289,63 @@ class CausalAttention(nn.Module):
         scores = torch.baddbmm(mask, query.flatten(0, 1), key.flatten(0, 1).mT, alpha=self.head_width**-0.5)
         attended = scores.softmax(dim=-1) @ value.flatten(0, 1)
         return self.out(attended.unflatten(0, (-1, self.heads)).transpose(1, 2).flatten(2))
+
+
+def causal_mask(length: int, like: torch.Tensor) -> torch.Tensor:
+    """-inf above the diagonal, 0 elsewhere: `(length, length)`, of the dtype and on the device of `like`."""
+    return torch.full((length, length), -torch.inf, dtype=like.dtype, device=like.device).triu(1)
+
+
+def places(cache: Cache, first: int, count: int) -> torch.Tensor:
+    """The places of `count` tokens from number `first` on in the cache's order: `(count,)` or `(B, count)`."""
+    if cache.order is None:
+        return torch.arange(first, first + count)
+    return cache.order[..., first : first + count]
+
+
+def check_tokens(prior, tokens: torch.Tensor) -> None:
+    """Raise `ValueError` unless these are sequences that the prior (or its twin) can read."""
+    if tokens.dim() != 2 or tokens.dtype != torch.int64:
+        dtype = str(tokens.dtype).removeprefix("torch.")
+        raise ValueError(f"A prior reads sequences (B, T) int64, not {tuple(tokens.shape)} {dtype}.")
+    if tokens.shape[1] > prior.length:
+        raise ValueError(f"A prior of length {prior.length} cannot read {tokens.shape[1]} tokens.")
+    if tokens.numel() and (tokens.min() < 0 or tokens.max() >= prior.vocabulary):
+        raise ValueError(f"Tokens lie in [0, {prior.vocabulary}); here is one that does not.")
+
+
+def check_order(prior, order: torch.Tensor | None, length: int) -> torch.Tensor:
+    """The places of the first `length` tokens; raises `ValueError` where these are none that the prior can read."""
+    if order is None:
+        return torch.arange(length)
+    if "any_order" not in prior.config:
+        raise ValueError("This prior has learned one order and cannot read another (any_order=False).")
+    if order.dtype != torch.int64 or order.dim() not in (1, 2) or order.shape[-1] < length:
+        raise ValueError(f"An order of {length} tokens is (T,) or (B, T) int64, not {tuple(order.shape)}.")
+    if order.numel() and not 0 <= order.min() <= order.max() < prior.length:
+        raise ValueError(f"An order names places in [0, {prior.length}); here is one that is not.")
+    if (order.sort(-1).values.diff(dim=-1) == 0).any():
+        raise ValueError("An order names each place once; this one names a place twice.")
+    return order[..., :length]
+
+
+def check_label(prior, label: torch.Tensor | None, batch_size: int) -> None:
+    """Raise `ValueError` unless the prior knows these labels, one a sequence."""
+    classes = prior.config.get("classes", 0)
+    if label is None:
+        return
+    if not classes:
+        raise ValueError("This prior has learned no classes: leave the label out.")
+    if label.dtype != torch.int64 or label.shape != (batch_size,):
+        raise ValueError(f"Labels of {batch_size} sequences are ({batch_size},) int64, not {tuple(label.shape)}.")
+    if label.numel() and not -1 <= label.min() <= label.max() < classes:
+        raise ValueError(f"Labels lie in [0, {classes}), or are -1 for none; here is another one.")
+
+
+def check_step(prior, tokens: torch.Tensor | None, cache: Cache, count: int = 1) -> None:
+    """Raise `ValueError` where the cache does not wait for these tokens."""
+    read = 1 if tokens is None or tokens.dim() == 1 else tokens.shape[1]
+    if cache.read + read + count - 1 > prior.length:
+        raise ValueError(f"This prior knows sequences of {prior.length} tokens, and all of them have been read.")
+    if (tokens is None) != (cache.read == 0):
+        raise ValueError("step reads the start token (None) first, and only then.")

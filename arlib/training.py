@@ -19,19 +19,21 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 
+from arlib import orders
 from arlib.data import DataError
 from arlib.tokenizer import ImageTokenizer, to_float
 from arlib.transformer import Prior
 
 WEIGHT_DECAY = 0.01
+LABELS_LEFT_OUT = 0.1
 
 
 class ReconstructionLoss(nn.Module):
-    """Mean squared error of a tokenizer's (or auto-encoder's) reconstruction: `(B, H, W, 3) uint8` to a scalar.
+    """Mean squared error of a tokenizer's (or auto-encoder's) reconstruction: `(B, H, W, C) uint8` to a scalar.
 
-    `smoothness` weighs a second term, the distance on the sphere between the latents of neighbouring patches. Where a
-    picture leaves the code free, a patch then takes its neighbour's: the tokens are easier to predict, and a prior
-    needs fewer bits for them.
+    What the quantizer asks for is added, as the commitment of VQ. `smoothness` weighs another term, the distance on the
+    sphere between the latents of neighbouring patches. Where a picture leaves the code free, a patch then takes its
+    neighbour's: the tokens are easier to predict, and a prior needs fewer bits for them.
     """
 
     def __init__(self, tokenizer: ImageTokenizer, smoothness: float = 0.0):
@@ -42,7 +44,8 @@ class ReconstructionLoss(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         pixels = to_float(images)
         reconstruction, latent = self.model(pixels)
-        return F.mse_loss(reconstruction, pixels) + self.smoothness * neighbour_distance(latent)
+        loss = F.mse_loss(reconstruction, pixels) + self.smoothness * neighbour_distance(latent)
+        return loss if self.model.quantizer is None else loss + self.model.quantizer.loss(latent)
 
 
 def neighbour_distance(latent: torch.Tensor) -> torch.Tensor:
@@ -54,15 +57,26 @@ def neighbour_distance(latent: torch.Tensor) -> torch.Tensor:
 
 
 class NextTokenLoss(nn.Module):
-    """Teacher-forced surprise of a prior in bits per token: `(B, T)` tokens of any integer dtype to a scalar."""
+    """Teacher-forced surprise of a prior in bits per token, a scalar: `(B, T)` tokens of any integer dtype, by place.
+
+    A prior with classes takes `labels (B,)` too; in train mode one in ten is left out, so that the prior learns to do
+    without (Ho and Salimans 2022, arXiv 2207.12598). A prior of any order reads every sequence in an order of its own.
+    """
 
     def __init__(self, prior: Prior):
         super().__init__()
         self.model = prior
 
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        tokens = tokens.long()
-        logits = self.model(tokens).float()
+    def forward(self, tokens: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
+        tokens, order = tokens.long(), None
+        if labels is not None:
+            labels = labels.long()
+            if self.training:
+                labels = labels.masked_fill(torch.rand(len(labels), device=labels.device) < LABELS_LEFT_OUT, -1)
+        if self.model.places is not None:
+            order = orders.random(len(tokens), tokens.shape[1]).to(tokens.device)
+            tokens = orders.arrange(tokens, order)
+        logits = self.model(tokens, order, labels).float()
         return F.cross_entropy(logits.flatten(0, 1), tokens.flatten()) / math.log(2)
 
 
@@ -90,18 +104,23 @@ class Settings:
 
 def fit(
     loss: nn.Module,
-    examples: torch.Tensor,
+    examples: torch.Tensor | tuple[torch.Tensor, ...],
     settings: Settings,
     folder: str | Path,
     validate: Callable[[], dict[str, float]] | None = None,
     resume: bool = False,
+    moments: Callable[[int], None] | None = None,
 ) -> float:
     """Train `loss.model` on `examples` (first axis: one example each) and return the seconds it took, all runs counted.
 
+    Several tensors of examples, as pictures and their labels, are what `loss` is called with together. Six times in the
+    run `moments(step)` is called, to keep what the model can do by then; its model is in eval mode.
     `folder` receives the curves (TensorBoard) and `last.ckpt`, from which `resume=True` goes on. `validate` gives
     named figures for the curves; its model is in eval mode. Raises `DataError` where the folder holds a run already
     and `resume` was not asked for, or was asked for and there is none.
     """
+    if isinstance(examples, torch.Tensor):
+        examples = (examples,)
     folder = Path(folder)
     checkpoint = folder / "last.ckpt"
     if checkpoint.exists() != resume:
@@ -132,11 +151,13 @@ def fit(
         bar = progress.add_task("training", total=settings.steps, completed=state["step"], loss=math.nan)
         for step in range(state["step"], settings.steps):
             loss.train()
+            # What is drawn at random in a step, as an order, is a function of seed and step too.
+            torch.manual_seed((settings.seed * 1_000_003 + step) * 1_009 + fabric.global_rank)
             for optimizer in optimizers:
                 optimizer.param_groups[0]["lr"] = learning_rate(step, settings)
                 optimizer.zero_grad()
-            batch = examples[batch_indices(len(examples), step, settings)[fabric.global_rank :: fabric.world_size]]
-            value = wrapped(fabric.to_device(batch))
+            chosen = batch_indices(len(examples[0]), step, settings)[fabric.global_rank :: fabric.world_size]
+            value = wrapped(*(fabric.to_device(part[chosen]) for part in examples))
             fabric.backward(value)
             torch.nn.utils.clip_grad_norm_(wrapped.parameters(), max_norm=1.0)
             for optimizer in optimizers:
@@ -149,6 +170,9 @@ def fit(
             if validate and fabric.is_global_zero and done % max(1, settings.steps // settings.validations) == 0:
                 loss.eval()
                 fabric.log_dict(validate(), step)
+            if moments and fabric.is_global_zero and done in moment_steps(settings.steps):
+                loss.eval()
+                moments(done)
             # Every process must take part in a save or none, so the first one's clock decides.
             due = fabric.broadcast(time.monotonic() - saved_at > settings.checkpoint_seconds)
             if due or done == settings.steps:
@@ -156,6 +180,11 @@ def fit(
                 save_checkpoint(fabric, checkpoint, state | {"step": done, "seconds": saved_at - started})
     loss.eval()
     return time.monotonic() - started
+
+
+def moment_steps(steps: int) -> list[int]:
+    """Six moments of a run, each about three times as late as the one before it, the last at its end."""
+    return sorted({max(1, round(steps / 3**power)) for power in range(6)})
 
 
 def make_optimizers(loss: nn.Module, settings: Settings) -> list[torch.optim.Optimizer]:

@@ -23,9 +23,10 @@ class CheckpointError(DataError):
 
 
 def save(path: str | Path, kind: str, model: Any, **extra: str) -> None:
-    """Write a model's weights as float16, with its kind ("tokenizer", "prior", …) and `config` in the header.
+    """Write a model's weights as float16, with its kind and its `config` in the header.
 
-    `extra` adds strings to the header, as a prior's `tokenizer`. A failed write leaves the old file whole.
+    The kinds are "tokenizer", "autoencoder", "prior" and "judge". `extra` adds strings to the header, as a prior's
+    `tokenizer`. A failed write leaves the old file whole.
     """
     weights = {name: weight.detach().half().contiguous() for name, weight in model.state_dict().items()}
     # One string: several would come in another order each time, and the file would have another hash.
@@ -62,6 +63,17 @@ def read_header(path: str | Path) -> dict[str, Any]:
     if "arlib" not in header:
         raise CheckpointError(f"{path} is a safetensors file, but not one that arlib wrote.")
     return json.loads(header["arlib"])
+
+
+def parse_grid(grid: object) -> tuple[int, ...]:
+    """The shape that a prior's header calls its `grid`: "20×30" is (20, 30), "2×2×2" (2, 2, 2), "21" (21,).
+
+    Raises `CheckpointError` for what is no grid of one to three sides above 0.
+    """
+    sides = grid.split("×") if isinstance(grid, str) else []
+    if not 1 <= len(sides) <= 3 or not all(side.isdecimal() and side.isascii() and int(side) for side in sides):
+        raise CheckpointError(f"{grid!r} is no grid of tokens; one is written like 20×30, 2×2×2 or 21.")
+    return tuple(map(int, sides))
 
 
 def find(kind: str, name: str) -> Path:

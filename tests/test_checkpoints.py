@@ -51,6 +51,16 @@ def test_a_tokenizer_comes_back_with_its_quantizer(tmp_path):
     assert arlib.load_tokenizer(str(path)).codebook_size == 4096
 
 
+def test_the_grid_of_a_header():
+    assert checkpoints.parse_grid("20×30") == (20, 30)
+    assert checkpoints.parse_grid("2×2×2") == (2, 2, 2)
+    assert checkpoints.parse_grid("21") == (21,)
+    nonsense = ("", "×", "20×", "0×30", "-1×30", "20x30", "20 × 30", "1×1×1×1", "²×2", "3.0", "twenty", None, 21)
+    for grid in nonsense:
+        with pytest.raises(CheckpointError, match="is no grid of tokens"):
+            checkpoints.parse_grid(grid)
+
+
 def test_what_cannot_be_loaded_is_told(saved, tmp_path):
     path, _ = saved
     with pytest.raises(CheckpointError, match=r"no prior 'none'.*there are:.*book"):

@@ -110,31 +110,24 @@ class ClassificationLoss(nn.Module):
 
     In training each picture is moved by up to `shift` pixels either way (what is empty then takes the colour of the
     edge), mirrored half of the time where `flips` is set (never for digits: a mirrored 2 is no digit), and the classes
-    are smoothed by a tenth (Szegedy et al. 2016). The moves are a function of the seed and of how many batches have
-    been seen, a number that checkpoints hold, so that a resumed run goes on with the same ones.
+    are smoothed by a tenth (Szegedy et al. 2016).
     """
 
-    seen: torch.Tensor
-
-    def __init__(self, judge: Judge, shift: int = 2, flips: bool = False, smoothing: float = 0.1, seed: int = 0):
+    def __init__(self, judge: Judge, shift: int = 2, flips: bool = False, smoothing: float = 0.1):
         super().__init__()
         self.model = judge
         self.shift = shift
         self.flips = flips
         self.smoothing = smoothing
-        self.seed = seed
-        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
 
     def forward(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         if not self.training:
             return F.cross_entropy(self.model(to_float(images)).float(), labels)
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + int(self.seen))
-        self.seen += 1
-        moved = augment(images, self.shift, self.flips, generator)
+        moved = augment(images, self.shift, self.flips)
         return F.cross_entropy(self.model(to_float(moved)).float(), labels, label_smoothing=self.smoothing)
 
 
-def augment(images: torch.Tensor, shift: int, flips: bool, generator: torch.Generator) -> torch.Tensor:
+def augment(images: torch.Tensor, shift: int, flips: bool, generator: torch.Generator | None = None) -> torch.Tensor:
     """Each picture of `(B, H, W, C)` moved by up to `shift` pixels, and mirrored half of the time with `flips`."""
     count, height, width = images.shape[:3]
     rows = torch.arange(height) + torch.randint(-shift, shift + 1, (count, 1), generator=generator)

@@ -71,19 +71,16 @@ def test_flips_mirror_about_half_of_the_pictures():
     assert torch.equal(moved[~mirrored], image.expand(int((~mirrored).sum()), -1, -1, -1))
 
 
-def test_the_loss_moves_pictures_in_training_alone_and_repeats_itself_after_a_restart(judge):
+def test_the_loss_moves_pictures_in_training_alone_as_the_seed_says(judge):
     images, labels = some_images(), torch.arange(6) % 5
     loss = ClassificationLoss(judge, shift=3, flips=True)
     loss.eval()
     assert loss(images, labels) == loss(images, labels)
     loss.train()
-    first = loss(images, labels)
-    state = {name: value.clone() for name, value in loss.state_dict().items()}
-    second = loss(images, labels)
-    assert first != second
-    again = ClassificationLoss(Judge(3, 16, classes=5, width=8), shift=3, flips=True)
-    again.load_state_dict(state)
-    assert again.train()(images, labels) == second
+    torch.manual_seed(1)
+    first, second = loss(images, labels), loss(images, labels)
+    torch.manual_seed(1)
+    assert first == loss(images, labels) != second
 
 
 def test_a_judge_learns_to_tell_bright_from_dark(judge):

@@ -12,7 +12,8 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from arlib import data, tokenset, train_cli, training
+from arlib import data, tokenset, training
+from arlib.cli import train as train_cli
 from arlib.data import DataError
 from arlib.quantizers import BSQ
 from arlib.tokenizer import ImageTokenizer

@@ -7,7 +7,8 @@ import torch
 from rich.console import Console
 
 import arlib
-from arlib import data, report
+from arlib import data
+from arlib.cli import report
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 from test_codec import load, random_grids, repair, write_weights
 
-from arlib import codec_cli, data
+from arlib import data
+from arlib.cli import files
 
 FRAMES = data.files("supertuxkart", "valid")[:3]
 
@@ -122,7 +123,7 @@ def test_a_picture_of_another_size_is_fitted_on_demand(run, place):
 
 
 def test_many_pictures_and_folders_go_to_a_folder(run, place, monkeypatch):
-    monkeypatch.setattr(codec_cli, "BATCH", 2)
+    monkeypatch.setattr(files, "BATCH", 2)
     Path("mine").mkdir()
     for number, path in enumerate(FRAMES):
         data.write_image(f"mine/{number}.png", data.read_image(path))

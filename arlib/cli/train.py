@@ -10,9 +10,9 @@ import typer
 
 import arlib
 from arlib import checkpoints, data, metrics, tokenset, training
+from arlib.cli.report import prior_figures, tokenizer_figures
 from arlib.patches import check_divides
 from arlib.quantizers import BSQ
-from arlib.report import prior_figures, tokenizer_figures
 from arlib.tokenizer import ImageTokenizer
 from arlib.training import NextTokenLoss, ReconstructionLoss, Settings
 from arlib.transformer import Prior

@@ -32,6 +32,12 @@ def restore(tokens: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
     return torch.empty_like(tokens).scatter(1, order.expand_as(tokens), tokens)
 
 
+def known_first(known: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
+    """The order `(B, T)` with those places first whose token is known: `known (B, T)` by place, -1 where it is not."""
+    missing = known.gather(1, order) < 0
+    return order.gather(1, missing.long().argsort(dim=1, stable=True))
+
+
 def random(count: int, length: int, generator: torch.Generator | None = None) -> torch.Tensor:
     """`count` orders of their own, `(count, length) int64`, for training and sampling."""
     return torch.rand(count, length, generator=generator).argsort(dim=1)

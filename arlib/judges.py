@@ -82,7 +82,8 @@ class Judge(nn.Module):
         return torch.cat(features).to(images.device), torch.cat(logits).to(images.device)
 
     def _features(self, pixels: torch.Tensor) -> torch.Tensor:
-        return self.body(pixels.permute(0, 3, 1, 2)).mean(dim=(2, 3))
+        # The greatest of all places: it learns faster here than the mean does.
+        return self.body(pixels.permute(0, 3, 1, 2)).amax(dim=(2, 3))
 
 
 class Residual(nn.Module):

@@ -1,0 +1,164 @@
+"""`python -m arlib evaluate-samples`: what a prior's samples are worth, next to reconstructions and real pictures."""
+
+import time
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+
+import arlib
+from arlib import checkpoints, data, evaluation, metrics, orders, sampling
+from arlib.evaluation import BLIND, Scores
+
+app = typer.Typer()
+console = Console()
+
+LEAST = 100  # pictures: the Fréchet distance of fewer is mostly its own error
+MOST_DECODED = 2000  # reconstructions for the distance to decoded tokens, if not more samples are asked for
+
+
+@app.command()
+def evaluate_samples(
+    prior: Annotated[str, typer.Option("--prior", help="Name, hash or file of the prior.")],
+    tokenizer: Annotated[str | None, typer.Option(help="The prior's own, if left out.")] = None,
+    count: Annotated[int, typer.Option(help="How many pictures to sample.")] = 1000,
+    seed: int = 0,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    guidance: Annotated[float, typer.Option(help="u + s · (c - u); 1 is none.")] = 1.0,
+    order: Annotated[
+        str | None, typer.Option(help="raster, or random: each sample its own (any-order priors).")
+    ] = None,
+    at_once: Annotated[int, typer.Option(help="Places drawn in one pass (any-order priors).")] = 1,
+    usefulness: Annotated[bool, typer.Option("--usefulness", help="Train judges on the samples as well.")] = False,
+    steps: Annotated[int, typer.Option(help="Steps of each of those judges.")] = 300,
+) -> None:
+    """Measure a prior's samples, next to reconstructions of real pictures and to real pictures."""
+    sampling.check_settings(temperature, top_k, top_p)
+    if count < LEAST:
+        raise ValueError(f"--count is at least {LEAST}: distances between fewer pictures are mostly error.")
+    header = checkpoints.read_header(checkpoints.find("prior", prior))
+    model, decoder, grid = arlib.load_pipeline(prior, tokenizer)
+    name = name_of_data(decoder.decode(torch.zeros(1, *grid, dtype=torch.int64)))
+    judge, reference = evaluation.load_judge(name)
+    if usefulness:
+        if model.classes is None:
+            raise ValueError("Only samples of a prior with classes can teach a judge: the others have no labels.")
+        data.load(name, "train")  # says at once what is missing, not after minutes of sampling
+    places = order_of(order or header.get("order", "raster"), count, model.length, seed)
+    labels = reference.labels[torch.arange(count) % len(reference.labels)] if model.classes is not None else None
+
+    with console.status(f"sampling {count:,} pictures"):
+        begun = time.perf_counter()
+        tokens = sampling.generate(
+            model,
+            count,
+            seed,
+            temperature,
+            top_k,
+            top_p,
+            order=places,
+            label=labels,
+            guidance=guidance,
+            at_once=at_once,
+        )
+        images = decoder.decode(orders.unraster(tokens, *grid))
+        speed = count / (time.perf_counter() - begun)
+    with console.status("judging them"):
+        samples, real = evaluation.score(judge, reference, images, labels), evaluation.score_real(reference, count)
+        table = Table("measure", "samples", "reconstructions", "real pictures", "what it cannot see")
+        table.title = f"{count:,} samples of {prior}, judged by {name}"
+        weights = checkpoints.find("tokenizer", tokenizer or header["tokenizer"])
+        found = evaluation.real_tokens(name, decoder, checkpoints.sha256(weights), max(count, MOST_DECODED))
+        again, decoded = None, "–"
+        if found is not None:
+            grids, truth = found
+            decoded_images = decoder.decode(grids)
+            again = evaluation.score(judge, reference, decoded_images[:count], truth[:count])
+            decoded = f"{metrics.frechet(judge.features(images), judge.features(decoded_images)):.1f}"
+        add_scores(table, name, samples, again, real)
+        table.add_row("Fréchet distance to decoded tokens", decoded, "", "", BLIND["decoded"])
+        kinds = [f"{metrics.distinct(tokens):,} of {count:,}", ""]
+        bits = [mean_bits(model, tokens, places, labels), ""]
+        if found is not None:
+            kinds[1] = f"{metrics.distinct(grids):,} of {len(grids):,}"
+            some = slice(0, count)
+            given = truth[some] if model.classes is not None else None
+            bits[1] = mean_bits(model, orders.raster(grids[some]), places, given)
+        table.add_row("distinct", *kinds, "", BLIND["distinct"])
+        table.add_row("bits a picture", *bits, "", BLIND["bits"])
+        table.add_row("pictures a second", f"{speed:,.1f}", "", "", BLIND["speed"])
+    console.print(table)
+    if found is None:
+        console.print(
+            f"Reconstructions need the pictures of {name} (make {name}), or a set of their tokens with labels."
+        )
+    if usefulness and labels is not None:
+        console.print(usefulness_table(name, images, labels, steps, seed))
+
+
+def name_of_data(image: torch.Tensor) -> str:
+    """The data set whose pictures have this shape, `(1, H, W, C)`; `DataError` where there is no judge for them."""
+    shapes = {"28×28×1": "digits", "32×32×3": "cifar10"}
+    sides = "×".join(map(str, image.shape[1:]))
+    if sides not in shapes:
+        raise data.DataError(f"There is no judge for pictures of {sides}; there is one for digits and one for cifar10.")
+    return shapes[sides]
+
+
+def order_of(name: str, count: int, length: int, seed: int) -> torch.Tensor | None:
+    """The order that "raster", "random" or "shuffled 7" stands for: None, `(count, length)` or `(length,)`."""
+    if name == "raster":
+        return None
+    if name == "random":
+        return orders.random(count, length, torch.Generator().manual_seed(seed))
+    kind, _, number = name.partition(" ")
+    if kind != "shuffled" or not number.isdigit():
+        raise ValueError(f'An order is raster, random, or "shuffled" and a number, not {name!r}.')
+    return orders.shuffled(length, int(number))
+
+
+def mean_bits(prior, tokens: torch.Tensor, order: torch.Tensor | None, labels: torch.Tensor | None) -> str:
+    """The mean surprise of a picture: tokens `(N, T)` by place, read in an order of the first N."""
+    if order is not None:
+        order = order if order.dim() == 1 else order[: len(tokens)]
+        tokens = orders.arrange(tokens, order)
+    return f"{metrics.bits(prior, tokens, 64, order, labels).sum(1).mean():,.1f}"
+
+
+def add_scores(table: Table, name: str, samples: Scores, again: Scores | None, real: Scores) -> None:
+    """The rows that samples, reconstructions and real pictures share."""
+
+    def row(title: str, key: str, form: str) -> None:
+        values = [getattr(scores, key) if scores is not None else None for scores in (samples, again, real)]
+        table.add_row(title, *["–" if value is None else format(value, form) for value in values], BLIND[key])
+
+    row("class seen as asked", "accuracy", ".1%")
+    worst = [scores.worst if scores is not None else None for scores in (samples, again)]
+    classes = data.CLASSES[name]
+    table.add_row(
+        "… of the worst class", *["–" if one is None else f"{one[1]:.1%} ({classes[one[0]]})" for one in worst], "", ""
+    )
+    numbers = f"{samples.count:,}" if samples.count == real.count else f"{samples.count:,}; real: {real.count:,}"
+    row(f"Fréchet distance to real (n = {numbers})", "distance", ".1f")
+    row("… for endlessly many", "limit", ".1f")
+    row("precision", "precision", ".2f")
+    row("recall", "recall", ".2f")
+
+
+def usefulness_table(name: str, images: torch.Tensor, labels: torch.Tensor, steps: int, seed: int) -> Table:
+    """Three fresh judges and how many real test pictures each gets right."""
+    accuracies = evaluation.usefulness(name, images, labels, steps, seed=seed)
+    title = f"A fresh judge after {steps:,} steps, tested on real pictures"
+    table = Table("learned from", "right", title=title, caption="It cannot see what a larger budget would change.")
+    rows = {
+        "samples": f"{len(images):,} samples",
+        "real": f"{len(images):,} real pictures",
+        "both": f"{len(images):,} of each",
+    }
+    for lesson, title in rows.items():
+        table.add_row(title, f"{accuracies[lesson]:.1%}")
+    return table

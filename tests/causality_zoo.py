@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from arlib import orders
 from arlib.transformer import Cache, Prior
 
 VOCABULARY, LENGTH, WIDTH = 11, 16, 16
@@ -213,8 +214,143 @@ def transposed(tokens: torch.Tensor) -> torch.Tensor:
     return running(tokens).transpose(0, 1).reshape(*tokens.shape, VOCABULARY)
 
 
+def by_place(scores: torch.Tensor) -> torch.Tensor:
+    """Two codebooks, masked by place: both rows of a place attend to both."""
+    place = torch.arange(scores.shape[-1]) // 2
+    return scores.masked_fill(place[:, None] < place, -torch.inf).softmax(dim=-1)
+
+
+def second_code_first(tokens: torch.Tensor) -> torch.Tensor:
+    """A right prior of codes that come the other way round in each place: the first code's row knows the second's."""
+    turned = tokens.unflatten(1, (-1, 2)).flip(2).flatten(1)
+    return running(turned).unflatten(1, (-1, 2)).flip(2).flatten(1, 2)
+
+
 def small(**config) -> Prior:
     return Prior(VOCABULARY, LENGTH, width=16, depth=2, heads=2, **config)
+
+
+class Ordered(nn.Module):
+    """Any order: `enter(prior, tokens, order)` makes the rows that go into the blocks of a prior."""
+
+    def __init__(self, enter: Callable[[Prior, torch.Tensor, torch.Tensor], torch.Tensor], depth: int = 2):
+        super().__init__()
+        self.vocabulary, self.length, self.config = VOCABULARY, LENGTH, {"any_order": True}
+        self.prior = Prior(VOCABULARY, LENGTH, width=16, depth=depth, heads=2, any_order=True)
+        self.enter = enter
+
+    def forward(self, tokens, order):
+        x = self.enter(self.prior, tokens, order)
+        for block in self.prior.blocks:
+            x = block(x)
+        return self.prior.head(self.prior.norm(x))
+
+
+def start_first(prior, x: torch.Tensor) -> torch.Tensor:
+    return torch.cat([prior.start.expand(len(x), 1, -1), x[:, :-1]], dim=1)
+
+
+def in_order(prior, tokens, order):
+    """As it should be: the token with the place where it sits, shifted, and then the place that is asked for."""
+    return start_first(prior, prior.embedding(tokens) + prior.places[order]) + prior.positions[order]
+
+
+def place_ahead(prior, tokens, order):
+    return start_first(prior, prior.embedding(tokens) + prior.places[order]) + prior.positions[order.roll(-1, 1)]
+
+
+def place_late(prior, tokens, order):
+    asked = torch.cat([order[:, :1], order[:, :-1]], dim=1)
+    return start_first(prior, prior.embedding(tokens) + prior.places[order]) + prior.positions[asked]
+
+
+def place_rolled(prior, tokens, order):
+    return start_first(prior, prior.embedding(tokens) + prior.places[order]) + prior.positions[order.roll(1, 1)]
+
+
+def both_before_the_shift(prior, tokens, order):
+    return start_first(prior, prior.embedding(tokens) + prior.places[order] + prior.positions[order])
+
+
+def both_after_the_shift(prior, tokens, order):
+    return start_first(prior, prior.embedding(tokens)) + prior.places[order] + prior.positions[order]
+
+
+def no_table_of_places(prior, tokens, order):
+    return start_first(prior, prior.embedding(tokens)) + prior.positions[order]
+
+
+def arranged_again(prior, tokens, order):
+    return in_order(prior, orders.arrange(tokens, order), order)
+
+
+def restored_first(prior, tokens, order):
+    return in_order(prior, orders.restore(tokens, order), order)
+
+
+def own_token_with_its_place(prior, tokens, order):
+    sum_ = prior.embedding(tokens) + prior.places[order]
+    return start_first(prior, sum_) + (sum_ + prior.positions[order])
+
+
+def unshifted(prior, tokens, order):
+    return prior.embedding(tokens) + prior.places[order] + prior.positions[order]
+
+
+def order_of_the_first(prior, tokens, order):
+    return in_order(prior, tokens, order[:1].expand_as(order))
+
+
+def tables_exchanged(prior, token, cache):
+    """`step` alone takes each table for the other."""
+    prior.places, prior.positions = prior.positions, prior.places
+    logits = Prior.step(prior, token, cache)
+    prior.places, prior.positions = prior.positions, prior.places
+    return logits
+
+
+def place_of_the_next(prior, token, cache):
+    """A step counts one place too many."""
+    kept, cache.order = cache.order, cache.order.roll(-1, 1)
+    logits = Prior.step(prior, token, cache)
+    cache.order = kept
+    return logits
+
+
+class Scaled(Prior):
+    """Three scales; `source(right one)` is the table of what rows read, `hidden(block)` what they may not look at."""
+
+    def __init__(self, source=lambda table: table, hidden=lambda block: block[:, None] < block):
+        super().__init__(VOCABULARY, 14, width=16, depth=2, heads=2, scales=(1, 2, 3))
+        self.source, self.hidden = source(self.source), hidden
+
+    def mask(self, length):
+        hidden = self.hidden(self.block[:length])
+        return torch.zeros(hidden.shape).masked_fill(hidden, -torch.inf)
+
+
+def mirrored_parents(source: torch.Tensor) -> torch.Tensor:
+    """Rows and columns exchanged, as by a transposed map."""
+    maps = [part.view(side, side).T.flatten() for part, side in zip(source.split([1, 4, 9]), (1, 2, 3), strict=True)]
+    return torch.cat(maps)
+
+
+class Labelled(Prior):
+    """Three classes; `mistake(label)` is what reaches the start in place of the label."""
+
+    def __init__(self, mistake, **config):
+        super().__init__(VOCABULARY, LENGTH, width=16, depth=2, heads=2, classes=3, **config)
+        self.mistake = mistake
+
+    def _start(self, label, batch_size):
+        return super()._start(None if label is None else self.mistake(label), batch_size)
+
+
+class LabelForgotten(Prior):
+    """A right forward; the cache of `step` loses the label."""
+
+    def new_cache(self, batch_size, order=None, label=None):
+        return super().new_cache(batch_size, order)
 
 
 def deaf() -> Tiny:
@@ -253,6 +389,23 @@ RIGHT: dict[str, Callable[[], Callable]] = {
     "convolutions": Convolutional,
     "one token back": lambda: lookup,
     "counting": lambda: running,
+    "arlib.Prior of any order": lambda: small(any_order=True),
+    "arlib.Prior with classes": lambda: small(classes=3),
+    "arlib.Prior with classes, any order": lambda: small(classes=1, any_order=True),
+    "arlib.Prior of scales": Scaled,
+    "arlib.Prior of scales with classes": lambda: Prior(VOCABULARY, 5, 16, 2, 2, classes=3, scales=(1, 2)),
+    "scales, each row sees those before": lambda: Scaled(
+        hidden=lambda block: ~torch.ones(len(block), len(block)).tril().bool()
+    ),
+    "any order, by hand": lambda: Ordered(in_order),
+    "any order without attention": lambda: Ordered(in_order, depth=0),
+}
+
+# Wrong, and no edit can see it: no row knows anything that it must not, or lacks anything that it could not find out.
+UNSEEN: dict[str, Callable[[], Callable]] = {
+    "places: one late, with attention": lambda: Ordered(both_after_the_shift),
+    "places: none, with attention": lambda: Ordered(no_table_of_places),
+    "scales: mirrored parents": lambda: Scaled(mirrored_parents),
 }
 
 # Each builds a broken prior; the symptom that `check` has to name in each mode ("" where that mode is right).
@@ -326,4 +479,66 @@ BROKEN: dict[str, tuple[Callable[[], Callable], dict[str, str] | str]] = {
     "step: reads too late": (lambda: BrokenStep(reads_too_late), {"cached": "shifted too far"}),
     "step: one cache for all": (lambda: BrokenStep(one_cache_for_all), {"cached": "leaks across the batch"}),
     "step: NaN at the end": (lambda: BrokenStep(nan_at_the_end), {"cached": "NaN"}),
+    # Several codebooks.
+    "codebooks: masked by place": (lambda: Tiny(by_place), "codebooks see each other"),
+    "codebooks: the second first": (lambda: second_code_first, "codebooks see each other"),
+    # Any order.
+    "order: the tokens arranged again": (lambda: Ordered(arranged_again), "order applied twice"),
+    "order: the tokens by place again": (lambda: Ordered(restored_first), "order applied twice"),
+    "order: places one ahead": (lambda: Ordered(place_ahead), "knows a later place"),
+    "order: places one late": (lambda: Ordered(place_late), "asked for no place"),
+    "order: places rolled": (lambda: Ordered(place_rolled), "knows a later place"),
+    "order: places shifted with the tokens": (lambda: Ordered(both_before_the_shift), "asked for no place"),
+    "order: places unused": (lambda: small(any_order=True, positions=False), "asked for no place"),
+    "order: no shift": (
+        lambda: Ordered(unshifted),
+        "sees its own token",
+    ),
+    "order: own token with its place": (lambda: Ordered(own_token_with_its_place), "sees its own token"),
+    "order: that of the first sequence": (lambda: Ordered(order_of_the_first), "one order for all"),
+    "order: tokens sit nowhere": (lambda: Ordered(no_table_of_places, depth=0), "token sits nowhere"),
+    "order: tokens sit one late": (lambda: Ordered(both_after_the_shift, depth=0), "token sits nowhere"),
+    "order: no mask": (
+        lambda: Ordered(lambda *inputs: in_order(*inputs) + in_order(*inputs).mean(1, keepdim=True)),
+        "sees the future (no mask)",
+    ),
+    "step: tables exchanged": (lambda: BrokenStep(tables_exchanged, any_order=True), {"cached": "tables exchanged"}),
+    "step: places one ahead": (
+        lambda: BrokenStep(place_of_the_next, any_order=True),
+        {"cached": "knows a later place"},
+    ),
+    "step: cache forgets, any order": (
+        lambda: BrokenStep(cache_forgets, any_order=True),
+        {"cached": "cache disagrees"},
+    ),
+    # Scales.
+    "scales: rows read their own tokens": (
+        lambda: Scaled(lambda source: torch.arange(len(source))),
+        "scale sees itself",
+    ),
+    "scales: rows read the token before": (
+        lambda: Scaled(lambda source: torch.arange(len(source)) - 1),
+        "scale sees itself",
+    ),
+    "scales: upside down": (lambda: Scaled(hidden=lambda block: block[:, None] > block), "sees a finer scale"),
+    "scales: no mask": (lambda: Scaled(hidden=lambda block: torch.zeros(14, 14).bool()), "sees a finer scale"),
+    "scales: grandparents": (
+        lambda: Scaled(lambda source: torch.where(source < 0, source, source[source])),
+        "misses its parent",
+    ),
+    # Classes.
+    "labels: added up": (
+        lambda: Labelled(lambda label: (label.sum() % 3).expand_as(label)),
+        "label leaks across the batch",
+    ),
+    "labels: rolled": (lambda: Labelled(lambda label: label.roll(1)), "label leaks across the batch"),
+    "labels: ignored": (lambda: Labelled(lambda label: torch.full_like(label, -1)), "ignores its label"),
+    "labels: ignored, any order": (
+        lambda: Labelled(lambda label: torch.full_like(label, -1), any_order=True),
+        "ignores its label",
+    ),
+    "step: label forgotten": (
+        lambda: LabelForgotten(VOCABULARY, LENGTH, 16, 2, 2, classes=3),
+        {"cached": "ignores its label"},
+    ),
 }

@@ -5,7 +5,19 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from causality_zoo import BROKEN, LENGTH, RIGHT, VOCABULARY, OnlyIn, Recurrent, Tiny, lookup, running, small
+from causality_zoo import (
+    BROKEN,
+    LENGTH,
+    RIGHT,
+    UNSEEN,
+    VOCABULARY,
+    OnlyIn,
+    Recurrent,
+    Tiny,
+    lookup,
+    running,
+    small,
+)
 from torch import nn
 
 from arlib import causality, checkpoints, data
@@ -19,9 +31,14 @@ def _seed():
     torch.manual_seed(0)
 
 
+def check_at_full_length(build) -> causality.Report:
+    prior = build()
+    return causality.check(prior, VOCABULARY, getattr(prior, "length", LENGTH))
+
+
 @pytest.mark.parametrize("name", RIGHT)
 def test_right_priors_pass(name):
-    report = causality.check(RIGHT[name](), VOCABULARY, LENGTH)
+    report = check_at_full_length(RIGHT[name])
     assert report.ok, report
     assert set(report.symptoms) >= {"no_grad"}
 
@@ -29,7 +46,7 @@ def test_right_priors_pass(name):
 @pytest.mark.parametrize("name", BROKEN)
 def test_broken_priors_are_caught_by_name(name):
     build, expected = BROKEN[name]
-    report = causality.check(build(), VOCABULARY, LENGTH)
+    report = check_at_full_length(build)
     if isinstance(expected, str):
         expected = dict.fromkeys(report.symptoms, expected)
     assert report.symptoms == dict.fromkeys(report.symptoms, "") | expected, report
@@ -42,6 +59,19 @@ def test_broken_priors_are_caught_by_name(name):
 def test_the_zoo_shows_every_symptom():
     named = [expected.values() if isinstance(expected, dict) else [expected] for _, expected in BROKEN.values()]
     assert {symptom for symptoms in named for symptom in symptoms} - {""} == set(causality.CAUSES)
+
+
+@pytest.mark.parametrize("name", UNSEEN)
+def test_what_no_edit_can_see(name):
+    """These cost bits, and keep every rule; the same mistakes are seen where there is no attention, or by `step`."""
+    report = check_at_full_length(UNSEEN[name])
+    assert report.ok, report
+
+
+def test_tables_exchanged_in_forward_and_step_are_another_name_for_the_same_prior():
+    prior = small(any_order=True)
+    prior.places, prior.positions = prior.positions, prior.places
+    assert causality.check(prior).ok
 
 
 @pytest.mark.parametrize(
@@ -62,6 +92,80 @@ def test_modes_of_modules_functions_and_cached_priors():
     assert list(causality.check(Tiny(), length=4).symptoms) == ["train", "eval", "no_grad"]
     assert list(causality.check(lookup, VOCABULARY, 4).symptoms) == ["grad", "no_grad"]
     assert list(causality.check(small(), length=4).symptoms) == ["train", "eval", "no_grad", "cached"]
+
+
+def test_each_sequence_is_read_in_an_order_of_its_own_and_the_places_of_a_label():
+    calls = []
+
+    class Remembering(Prior):
+        def forward(self, tokens, order=None, label=None):
+            calls.append((order, label))
+            return super().forward(tokens, order, label)
+
+    report = causality.check(Remembering(11, 9, 8, 1, 1, any_order=True, classes=4), length=7, positions=[0, 3])
+    assert report.ok
+    assert "token 0, 3, and places, and labels edited" in report.tried
+    given = {tuple(row) for order, _ in calls for row in order[:, :7].tolist()}
+    assert len(given) >= 6  # two trials of three sequences, and the exchanged ones
+    assert all(torch.equal(order.sort().values, torch.arange(9).expand(3, 9)) for order, _ in calls)
+    labels = torch.stack([label for _, label in calls])
+    assert labels.min() == -1
+    assert labels.max() <= 3
+
+
+def test_an_order_a_label_and_blocks_of_a_plain_function():
+    def ordered(tokens, order, label):
+        places = F.one_hot(order, VOCABULARY) + 2 * F.pad(F.one_hot(order, VOCABULARY), (0, 0, 1, 0))[:, :-1]
+        return running(tokens) + places + label[:, None, None]
+
+    order = torch.randperm(8)
+    assert causality.check(ordered, VOCABULARY, 8, order=order, classes=2).ok
+    assert causality.check(ordered, VOCABULARY, 8, order=order.expand(3, 8), classes=2).ok
+    deaf = causality.check(lambda tokens, order: running(tokens), VOCABULARY, 8, order=order)
+    assert deaf.symptoms["grad"] == "asked for no place"
+    surprised = causality.check(running, VOCABULARY, 8, order=order)
+    assert surprised.symptoms["grad"] == "raises"
+
+    block = torch.tensor([0, 1, 1, 2, 2, 2])
+
+    def scaled(tokens, hidden=lambda row, column: column >= row):
+        seen = ~hidden(block[:, None], block)
+        return seen.float() @ F.one_hot(tokens, VOCABULARY).float()
+
+    assert causality.check(scaled, VOCABULARY, 6, blocks=block).ok
+    assert not causality.check(scaled, VOCABULARY, 6).ok  # one token at a time it is no causal prior
+    itself = causality.check(lambda tokens: scaled(tokens, lambda row, column: column > row), 11, 6, blocks=block)
+    assert itself.symptoms["grad"] == "scale sees itself"
+    assert "An edit of token 0, of scale 0, changes row 0, of scale 0" in itself.reason
+    finer = causality.check(lambda tokens: scaled(tokens, lambda row, column: column < row), 11, 6, blocks=block)
+    assert finer.symptoms["grad"] == "sees a finer scale"
+    skipped = causality.check(lambda tokens: scaled(tokens, lambda row, column: column > row - 2), 11, 6, blocks=block)
+    assert skipped.symptoms["grad"] == "misses its parent"
+    assert "no row of its own or a coarser scale" in causality.check(scaled, VOCABULARY, 6, blocks=block).reason
+    with pytest.raises(ValueError, match="scales of 6 tokens"):
+        causality.check(scaled, VOCABULARY, 6, blocks=block[:5])
+
+
+def test_the_tables_are_put_back():
+    prior = BROKEN["step: tables exchanged"][0]()
+    assert isinstance(prior, Prior)
+    before = {name: value.clone() for name, value in prior.state_dict().items()}
+    assert causality.check(prior).symptoms["cached"] == "tables exchanged"
+    assert all(torch.equal(value, before[name]) for name, value in prior.state_dict().items())
+
+
+def test_codebooks_are_named_for_any_number_of_them():
+    for books in (2, 3, 4):
+        place = torch.arange(12) // books
+
+        def by_place(scores, place=place):
+            return scores.masked_fill(place[:, None] < place, -torch.inf).softmax(dim=-1)
+
+        prior = Tiny(by_place)
+        prior.positions = nn.Parameter(torch.randn(12, 16))
+        report = causality.check(prior, length=12, trials=1)
+        assert set(report.symptoms.values()) == {"codebooks see each other"}
+        assert f"no edit changes an earlier place of {books} tokens" in report.reason
 
 
 def test_a_long_prior_is_edited_at_a_few_places():

@@ -6,6 +6,7 @@ does not. So the twin computes with integers, and keeps them in float64 tensors,
 as long as no part of a sum can pass 2^53, each is exact, in whatever order a library adds. The rule, all of it:
 
 - An *activation* is an integer in units of 2^-14. It saturates at ±(2^22 - 1), which stands for almost ±256.
+- An *input* is the sum of the two or three vectors that the prior adds, each rounded to an activation once.
 - A *weight* is an integer in units of 2^-16, rounded once, when the twin is made. The gain of a norm and the
   1/√head_width of the attention are multiplied into the matrix behind them before that.
 - A *matrix product* is then in units of 2^-30. The sum of |weights| of a row, times the largest activation, bounds all
@@ -37,7 +38,7 @@ import torch
 import torch.nn.functional as F
 
 from arlib import rangecoder
-from arlib.transformer import Cache, Prior, check_tokens
+from arlib.transformer import Cache, Prior, check_label, check_order, check_step, check_tokens, places
 
 RULE = 1  # the version of the rule; it changes with any number below, and with it the digest of every twin
 EXACT = 1 << 53  # float64 holds every integer up to here
@@ -50,6 +51,7 @@ CODING_BITS = 36  # the coder's has 2^36, as a probability of 2^-24 still counts
 ROOT_BITS = 48  # the precision of √width
 SCALE_BITS = 22  # and of 1/√head_width,
 FINE = 24  # which multiplies weights in units of 2^-24
+ADDED = ("start", "embedding", "positions", "classes", "places")  # the weights of which a prior's input is a sum
 
 
 class FixedPointError(ValueError):
@@ -126,8 +128,9 @@ def _coding_table(device: torch.device) -> torch.Tensor:
 class Twin:
     """The integer twin of a prior: its logits depend on the prior's float32 weights and the tokens, on nothing else.
 
-    `forward`, `new_cache` and `step` are used like those of `arlib.Prior`, and calling the twin is `forward`. Logits
-    are int64 in units of 2^-10: `sampling.generate(twin, count, temperature=1024)` draws at a temperature of 1.
+    `forward`, `new_cache` and `step` are used like those of `arlib.Prior`, with its orders and labels, and calling the
+    twin is `forward`. A prior of scales has a twin too, without steps as it has none itself. Logits are int64 in units
+    of 2^-10: `sampling.generate(twin, count, temperature=1024)` draws at a temperature of 1.
     `bounds` has for each sum the largest value that any part of it can take, whatever the tokens. Raises
     `FixedPointError` for a prior for which one of them reaches 2^53, and for a device without float64.
     """
@@ -139,6 +142,9 @@ class Twin:
         self.vocabulary, self.length, self.shift = prior.vocabulary, prior.length, prior.shift
         width, self.heads = prior.config["width"], prior.config["heads"]
         self.head_width = width // self.heads
+        self.scales = prior.scales
+        if prior.scales is not None:
+            self.source, self.block = prior.source.to(device), prior.block.to(device)
         self.epsilon = (width << 2 * UNIT) // 100_000  # the prior's 1e-5, as part of a sum of squares
         self.clamps: int | None = None  # counted where it is not None
         self.bounds: dict[str, int] = {}
@@ -154,27 +160,47 @@ class Twin:
         self._arrays = {name: weight.cpu().numpy() for name, weight in self.weights.items()}  # the same memory
         self._arrays |= {"exp": self._exp.cpu().numpy(), "gap": self._gap.cpu().numpy()}
 
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, tokens: torch.Tensor, order: torch.Tensor | None = None, label: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Teacher forcing: `(B, T) int64`, T ≤ length, to logits `(B, T, vocabulary) int64` in units of 2^-10.
 
-        Raises `ValueError` for another shape or dtype, or a token outside the vocabulary.
+        `order`, `(T,)` or `(B, T)` int64, and `label (B,) int64` are those of `Prior.forward`, and so are the errors:
+        `ValueError` for another shape or dtype, a token outside the vocabulary, an order that the prior has not
+        learned, or a label that it does not know. With scales, tokens that end with a scale give the same rows as all
+        of them, whatever the tokens of that last scale are: no row reads a token of its own scale.
         """
         check_tokens(self, tokens)  # the same demands in the same words
+        order = check_order(self, order, tokens.shape[1])
+        check_label(self, label, len(tokens))
         if tokens.numel() == 0:
             return torch.zeros((*tokens.shape, self.vocabulary), dtype=torch.int64, device=self.device)
         x = F.embedding(tokens.to(self.device), self.weights["embedding.weight"])
-        if self.shift:
-            x = torch.cat([self.weights["start"].expand(len(x), 1, -1), x[:, :-1]], dim=1)
+        if "places" in self.weights:
+            x = x + self.weights["places"][order]
+        start = self._start(label, len(x))[:, None]
+        if self.scales is not None:
+            x = torch.cat([start, x], dim=1)[:, self.source[: tokens.shape[1]] + 1]
+        elif self.shift:
+            x = torch.cat([start, x[:, :-1]], dim=1)
         if "positions" in self.weights:
-            x = x + self.weights["positions"][: tokens.shape[1]]
+            x = x + self.weights["positions"][order]
         return self._logits(x)
 
     __call__ = forward
 
-    def new_cache(self, batch_size: int) -> Cache:
-        """An empty cache for `step`, in the CPU's memory."""
+    def new_cache(self, batch_size: int, order: torch.Tensor | None = None, label: torch.Tensor | None = None) -> Cache:
+        """An empty cache for `step`, in the CPU's memory; `order`, `label` and errors as in `forward`.
+
+        Raises `ValueError` for the twin of a prior of scales as well.
+        """
+        if self.scales is not None:
+            raise ValueError("A prior of scales predicts whole maps: it has no steps. Use forward, a scale at a time.")
+        order = None if order is None else check_order(self, order, self.length)
+        check_label(self, label, batch_size)
         shape = (self.config["depth"], batch_size, self.heads, self.length, self.head_width)
-        return Cache(torch.zeros(shape, dtype=torch.float64), torch.zeros(shape, dtype=torch.float64))
+        empty = torch.zeros(shape, dtype=torch.float64)
+        return Cache(empty, empty.clone(), order=order, label=label)
 
     def step(self, token: torch.Tensor | None, cache: Cache) -> torch.Tensor:
         """Read one token `(B,) int64` of each sequence and give the logits `(B, vocabulary) int64` of the next.
@@ -182,28 +208,29 @@ class Twin:
         The first call reads the start token: `token=None`. `cache` is filled in place.
         Raises `ValueError` where the sequence is at its end, or None comes at the wrong time.
         """
-        if cache.read >= self.length:
-            raise ValueError(f"This prior knows sequences of {self.length} tokens, and all of them have been read.")
-        if (token is None) != (cache.read == 0):
-            raise ValueError("step reads the start token (None) first, and only then.")
+        check_step(self, token, cache)
         if token is None:
-            x = self.weights["start"].expand(cache.keys.shape[1], -1)
+            x = self._start(cache.label, cache.keys.shape[1])
         else:
             x = F.embedding(token.to(self.device), self.weights["embedding.weight"])
+            if "places" in self.weights:
+                x = x + self.weights["places"][places(cache, cache.read - 1, 1)][..., 0, :]
         if "positions" in self.weights:
-            x = x + self.weights["positions"][cache.read]
+            x = x + self.weights["positions"][places(cache, cache.read, 1)][..., 0, :]
         logits = self._step(x.cpu().numpy().T, cache.keys.numpy(), cache.values.numpy(), cache.read)
         cache.read += 1
         return torch.from_numpy(logits).to(self.device)
 
-    def count_clamps(self, tokens: torch.Tensor) -> int:
+    def count_clamps(
+        self, tokens: torch.Tensor, order: torch.Tensor | None = None, label: torch.Tensor | None = None
+    ) -> int:
         """How many activations saturate in a forward pass of `(B, T) int64`. Where any does, the twin leaves the prior.
 
-        Raises `ValueError` as `forward` does.
+        Takes what `forward` takes, and raises `ValueError` as it does.
         """
         self.clamps = 0
         try:
-            self.forward(tokens)
+            self.forward(tokens, order, label)
             return self.clamps
         finally:
             self.clamps = None
@@ -217,14 +244,28 @@ class Twin:
             sha.update(tensor.cpu().long().numpy().astype("<i8").tobytes())
         return sha.hexdigest()
 
+    def _start(self, label: torch.Tensor | None, batch_size: int) -> torch.Tensor:
+        """The start vectors `(B, width)`, with that of the class where there is one."""
+        start = self.weights["start"].expand(batch_size, -1)
+        if label is None or "classes" not in self.weights:
+            return start
+        label = label.to(self.device)[:, None]
+        return start + torch.where(label < 0, 0.0, self.weights["classes"][label[:, 0].clamp(min=0)])
+
+    def _unseen(self, length: int) -> torch.Tensor:
+        """What each row may not look at, `(length, length) bool`: what is later, or of a finer scale."""
+        number = torch.arange(length, device=self.device) if self.scales is None else self.block[:length]
+        return number[:, None] < number
+
     def _logits(self, x: torch.Tensor) -> torch.Tensor:
         """Activations `(B, T, width)` to logits `(B, T, vocabulary)`."""
+        unseen = self._unseen(x.shape[1])
         for block in range(self.config["depth"]):
             name = f"blocks.{block}."
             projected = self._product(self._normalise(x), name + "attention.query_key_value.weight")
             split = self._saturate(projected).unflatten(-1, (3, self.heads, self.head_width))
             query, key, value = split.permute(2, 0, 3, 1, 4)
-            attended = self._attend(query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1))
+            attended = self._attend(query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1), unseen)
             attended = attended.unflatten(0, (-1, self.heads)).transpose(1, 2).flatten(2)
             x = self._saturate(self._product(attended, name + "attention.out.weight").add_(x))
             hidden = self._gelu(self._saturate(self._product(self._normalise(x), name + "up.weight")))
@@ -246,12 +287,12 @@ class Twin:
         # As |x| ≤ root, the product of x and the quotient is at most √width in units of 2^-48, and exact.
         return (x * _quotient(root.new_tensor(self._root_width), root)).mul_(2.0 ** (UNIT - ROOT_BITS)).round_()
 
-    def _attend(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-        """Causal attention: query `(N, T, head_width)`, key and value `(N, S, head_width)`; T is S, or 1 the last."""
-        scores = query @ key.mT
-        if query.shape[1] > 1:
-            future = torch.ones(scores.shape[1:], dtype=torch.bool, device=scores.device).triu(1)
-            scores.masked_fill_(future, -torch.inf)  # exp's table ends long before infinity, with a 0
+    def _attend(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, unseen: torch.Tensor
+    ) -> torch.Tensor:
+        """Attention: query `(N, T, head_width)`, key and value `(N, S, head_width)`, unseen `(T, S) bool`."""
+        # exp's table ends long before infinity, with a 0
+        scores = (query @ key.mT).masked_fill_(unseen, -torch.inf)
         below = (scores.amax(-1, keepdim=True) - scores).mul_(2.0 ** (TABLE_UNIT - 2 * UNIT))
         powers = _look_up(self._exp, below)
         return _quotient(powers @ value, powers.sum(-1, keepdim=True))
@@ -298,15 +339,18 @@ class Twin:
         return product("head.weight", normalise(x), TABLE_UNIT).T.astype(np.int64, order="C")
 
     def _integers(self, prior: Prior) -> dict[str, torch.Tensor]:
-        """Weights under the prior's names: `start`, `embedding.weight` and `positions` as activations, then matrices.
+        """Weights under the prior's names: those of which an input is a sum as activations, then the matrices.
 
         A matrix contains the gain of the norm before it, and the rows that make the query 1/√head_width too.
         """
         state = {name: weight.detach().cpu().float().double() for name, weight in prior.state_dict().items()}
-        integers = {}
-        for name in ("start", "embedding.weight", "positions")[: 3 if "positions" in state else 2]:
+        integers: dict[str, torch.Tensor] = {}
+        added = [name for name in state if name.split(".")[0] in ADDED]
+        # An input is start (+ class) (+ position asked), or token (+ its place) (+ position asked).
+        terms = 3 if "positions" in state and len(added) > 3 else 2
+        for name in added:
             integers[name] = (state[name] * 2.0**UNIT).round()
-            self._bound(name, 2 * integers[name].abs().max().item(), LARGEST + 1)  # a half, as two of them are added
+            self._bound(name, terms * integers[name].abs().max().item(), LARGEST + 1)
         for name in [name for name in state if name not in integers and "norm" not in name]:
             norm = name.replace("attention.query_key_value", "attention_norm").replace("up", "mlp_norm")
             norm = norm.replace("head", "norm")
@@ -331,16 +375,26 @@ class Twin:
 
 
 def _root(square: torch.Tensor) -> torch.Tensor:
-    """The root of integers below 2^53, rounded down, whatever the last bits of `torch.sqrt` are.
+    """The root of integers below 2^53, rounded down, whatever `torch.sqrt` says.
 
-    If it is less than 1/2 off, it rounds to the right integer or to the one above. That leaves a negative remainder.
+    Its proposal is corrected until root² ≤ square < (root + 1)². A product that is not exact lies beyond 2^53, and is
+    rounded to no less: the comparison holds there too.
     """
-    root = torch.sqrt(square).round_()
-    return root.add_(torch.addcmul(square, root, root, value=-1).clamp_(-1, 0))
+    root = torch.sqrt(square).round_().clamp_(0, 1 << 27)
+    while True:
+        above, below = root + 1, root * root > square
+        change = (above * above <= square).to(square.dtype) - below.to(square.dtype)
+        if not change.any():
+            return root
+        root += change
 
 
 def _quotient(number: torch.Tensor, divisor: torch.Tensor) -> torch.Tensor:
-    """Integers by positive integers, rounded down, whatever the last bits of `torch.div` are: see `_root`."""
+    """Integers by positive integers, rounded down, whatever the last bits of `torch.div` are.
+
+    If the quotient is less than 1/2 off, it rounds to the right integer or to the one above, which leaves a negative
+    remainder.
+    """
     quotient = torch.div(number, divisor).round_()
     return quotient.add_(torch.addcmul(number, quotient, divisor, value=-1).clamp_(-1, 0))
 

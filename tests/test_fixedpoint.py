@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import arlib
-from arlib import causality, fixedpoint, rangecoder, sampling
+from arlib import causality, fixedpoint, orders, rangecoder, sampling, scales
 from arlib.data import root
 from arlib.fixedpoint import EXACT, LARGEST, FixedPointError, Twin
 from arlib.transformer import Prior
@@ -41,8 +41,8 @@ def sequences(count=3, length=LENGTH, vocabulary=VOCABULARY) -> torch.Tensor:
     return torch.randint(vocabulary, (count, length), generator=torch.Generator().manual_seed(1))
 
 
-def step_by_step(prior, tokens: torch.Tensor) -> torch.Tensor:
-    cache = prior.new_cache(len(tokens))
+def step_by_step(prior, tokens: torch.Tensor, order=None, label=None) -> torch.Tensor:
+    cache = prior.new_cache(len(tokens), order, label)
     return torch.stack([prior.step(token, cache) for token in [None, *tokens[:, :-1].T]], dim=1)
 
 
@@ -106,7 +106,7 @@ def test_tables_are_the_committed_ones():
 # ---- an oracle of big integers ----
 
 
-def oracle(prior: Prior, tokens: list[int]) -> list[list[int]]:
+def oracle(prior: Prior, tokens: list[int], order: list[int], label: int = -1) -> list[list[int]]:
     """The twin's logits of one sequence, from the rule alone: lists of Python integers, in loops."""
     state = {name: weight.float().double().tolist() for name, weight in prior.state_dict().items()}
     config = prior.config
@@ -146,12 +146,29 @@ def oracle(prior: Prior, tokens: list[int]) -> list[list[int]]:
     def gelu(x):
         return [max(a, 0) - look_up("gelu", abs(a), 4) for a in x]
 
-    stream = [activations(state["embedding.weight"][token]) for token in tokens]
-    if config["shift"]:
-        stream = [activations(state["start"]), *stream[:-1]]
-    if config["positions"]:
-        places = [activations(row) for row in state["positions"]]
-        stream = [[a + b for a, b in zip(x, places[t], strict=True)] for t, x in enumerate(stream)]
+    def add(x, y):
+        return [a + b for a, b in zip(x, y, strict=True)]
+
+    read = [t - 1 if config["shift"] else t for t in range(len(tokens))]
+    seen = [list(range(t + 1)) for t in range(len(tokens))]
+    if "scales" in config:
+        cells = [(k, r, c) for k, side in enumerate(config["scales"]) for r in range(side) for c in range(side)]
+        read = [-1]
+        for k, r, c in cells[1 : len(tokens)]:
+            side, coarser = config["scales"][k], config["scales"][k - 1]
+            read.append(cells.index((k - 1, r * coarser // side, c * coarser // side)))
+        seen = [[s for s in range(len(tokens)) if cells[s][0] <= cells[t][0]] for t in range(len(tokens))]
+    stream = []
+    for t, source in enumerate(read):
+        if source < 0:
+            row = activations(state["start"])
+            if label >= 0:
+                row = add(row, activations(state["classes"][label]))
+        else:
+            row = activations(state["embedding.weight"][tokens[source]])
+            if "any_order" in config:
+                row = add(row, activations(state["places"][order[source]]))
+        stream.append(add(row, activations(state["positions"][order[t]])) if config["positions"] else row)
     for name in (f"blocks.{block}" for block in range(config["depth"])):
         project = matrix(f"{name}.attention.query_key_value", f"{name}.attention_norm", width)
         out = matrix(f"{name}.attention.out")
@@ -163,8 +180,8 @@ def oracle(prior: Prior, tokens: list[int]) -> list[list[int]]:
             for head in range(heads):
                 first = head * per_head
                 query = triples[t][first : first + per_head]
-                keys = [triple[width + first : width + first + per_head] for triple in triples[: t + 1]]
-                values = [triple[2 * width + first : 2 * width + first + per_head] for triple in triples[: t + 1]]
+                keys = [triples[s][width + first : width + first + per_head] for s in seen[t]]
+                values = [triples[s][2 * width + first : 2 * width + first + per_head] for s in seen[t]]
                 scores = [sum(a * b for a, b in zip(query, key, strict=True)) for key in keys]
                 powers = [look_up("attention", max(scores) - score, 18) for score in scores]
                 for column in zip(*values, strict=True):
@@ -185,19 +202,40 @@ CONFIGS = [
     {"scale": 0.02},  # as before training
     {"scale": 1.0},  # attention to one token only, deep into the tables' ends
     {"scale": 2.5},  # saturates
+    {"classes": 3},
+    {"any_order": True, "classes": 2},
+    {"any_order": True, "positions": False, "depth": 1},
+    {"scales": (1, 3), "length": 10},
+    {"scales": (1, 2, 3), "length": 14, "classes": 3, "heads": 2},
 ]
+
+
+def where(prior: Prior, count: int, seed: int = 3) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """An order and a label for each of some sequences, where the prior has learned them; the last has no label."""
+    generator = torch.Generator().manual_seed(seed)
+    order = orders.random(count, prior.length, generator) if "any_order" in prior.config else None
+    classes = prior.config.get("classes", 0)
+    label = torch.randint(classes, (count,), generator=generator) if classes else None
+    if label is not None:
+        label[-1] = -1
+    return order, label
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
 def test_forward_and_step_equal_the_oracle(config):
     prior = build(**config)
-    twin, tokens = Twin(prior), sequences(2)
-    assert (twin.count_clamps(tokens) > 0) == (config.get("scale") == 2.5)
-    logits = twin(tokens)
+    twin, tokens = Twin(prior), sequences(2, prior.length)
+    order, label = where(prior, 2)
+    assert (twin.count_clamps(tokens, order, label) > 0) == (config.get("scale") == 2.5)
+    logits = twin(tokens, order, label)
     assert logits.dtype == torch.int64
-    assert logits.tolist() == [oracle(prior, sample) for sample in tokens.tolist()]
-    if prior.shift:
-        assert torch.equal(step_by_step(twin, tokens), logits)
+    places = torch.arange(prior.length).expand(2, -1) if order is None else order
+    labels = [-1, -1] if label is None else label.tolist()
+    assert logits.tolist() == [
+        oracle(prior, *sample) for sample in zip(tokens.tolist(), places.tolist(), labels, strict=True)
+    ]
+    if prior.shift and prior.scales is None:
+        assert torch.equal(step_by_step(twin, tokens, order, label), logits)
 
 
 @pytest.mark.parametrize("heads", [8, 10])
@@ -215,12 +253,14 @@ def test_matrices_are_rounded_as_the_rule_says(heads):
             assert row == [round(Fraction(value * scale, 2**30)) for value in fine]
 
 
-@pytest.mark.parametrize("config", CONFIGS[:5], ids=str)
+@pytest.mark.parametrize("config", CONFIGS[:5] + CONFIGS[7:], ids=str)
 def test_the_twin_follows_the_prior(config):
-    prior, tokens = build(**config).double(), sequences(8)
+    prior = build(**config).double()
+    tokens = sequences(8, prior.length)
+    order, label = where(prior, 8)
     with torch.no_grad():
-        logits = prior(tokens)
-    apart = (Twin(prior)(tokens) * 2.0**-10 - logits).abs().max()
+        logits = prior(tokens, order, label)
+    apart = (Twin(prior)(tokens, order, label) * 2.0**-10 - logits).abs().max()
     assert apart < 0.01
     assert logits.std() > 10 * apart or config.get("scale") == 0.02
 
@@ -231,10 +271,12 @@ def test_the_twin_follows_the_prior(config):
 def test_roots_and_quotients_are_exact_whatever_the_processor(monkeypatch):
     roots = torch.arange(1, 2**26, 12345)
     squares = torch.cat([roots**2 + offset for offset in (-1, 0, 1)] + [roots**2 + roots])
-    for change in (lambda x: x, down, up, lambda x: x + 0.4, lambda x: x - 0.4):
+    squares = torch.cat([squares, torch.tensor([0, 1, 2, 3, 4, 2**53 - 1, 94906265**2, 94906265**2 - 1])])
+    for change in (down, up, lambda x: x + 70, lambda x: x - 70, lambda x: x + 2**-18 * x, lambda x: x):
         monkeypatch.setattr(torch, "sqrt", lambda x, change=change: change(x.sqrt()))
         found = fixedpoint._root(squares.double()).long()
         assert found.tolist() == [math.isqrt(square) for square in squares.tolist()]
+    for change in (lambda x: x, down, up, lambda x: x + 0.4, lambda x: x - 0.4):
         monkeypatch.setattr(torch, "div", lambda x, y, change=change: change(x / y))
         numbers = torch.cat([roots * 2**20, -roots * 2**20, roots * 77, roots * 77 - 1, -roots * 77, 1 - roots * 77])
         for divisor in (1, 3, 77, 2**20, 2**20 + 1):
@@ -285,6 +327,46 @@ def test_forward_is_step_is_any_batch(data):
     assert torch.equal(step_by_step(twin, tokens[some]), logits[some])
     for shorter in range(tokens.shape[1] + 1):
         assert torch.equal(twin(tokens[:, :shorter]), logits[:, :shorter])
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.data())
+def test_forward_is_step_in_any_order_and_class(data):
+    config = {"vocabulary": 5, "length": data.draw(st.integers(1, 9)), "classes": data.draw(st.integers(0, 3))}
+    some = {"any_order": data.draw(st.booleans()), "positions": data.draw(st.booleans()), "depth": 1}
+    prior = build(data.draw(st.sampled_from([0.3, 1.0])), seed=data.draw(st.integers(0, 99)), **config, **some)
+    twin, count = Twin(prior), data.draw(st.integers(1, 5))
+    tokens = sequences(count, prior.length, 5)
+    order, label = where(prior, count, data.draw(st.integers(0, 99)))
+    logits = twin(tokens, order, label)
+    assert torch.equal(step_by_step(twin, tokens, order, label), logits)
+    assert torch.equal(
+        twin(tokens[:1], None if order is None else order[0], None if label is None else label[:1]), logits[:1]
+    )
+    for shorter in range(prior.length):
+        assert torch.equal(twin(tokens[:, :shorter], order, label), logits[:, :shorter])
+    if label is not None:  # "no label" is the twin without one
+        assert torch.equal(twin(tokens, order)[-1], logits[-1])
+
+
+def test_no_order_is_reading_order_and_orders_and_labels_count():
+    twin, tokens = Twin(build(any_order=True, classes=2)), sequences(1)
+    logits = twin(tokens)
+    assert torch.equal(twin(tokens, torch.arange(LENGTH), torch.tensor([-1])), logits)
+    assert (twin(tokens, torch.arange(LENGTH).flip(0))[:, 0] != logits[:, 0]).any()
+    assert (twin(tokens, label=torch.tensor([1]))[:, 0] != logits[:, 0]).any()
+
+
+@pytest.mark.parametrize("sides", [(1, 2, 3), (1, 3), (1,)])
+def test_a_scale_is_predicted_from_those_before_it(sides):
+    ends = scales.ends(sides)
+    twin = Twin(build(1.0, scales=sides, length=ends[-1], classes=2))
+    tokens, label = sequences(3, ends[-1]), torch.tensor([0, 1, -1])
+    logits, first = twin(tokens, label=label), 0
+    for end in ends:
+        asked = torch.cat([tokens[:, :first], torch.zeros(3, end - first, dtype=torch.int64)], dim=1)
+        assert torch.equal(twin(asked, label=label), logits[:, :end])
+        first = end
 
 
 # Weights without a random generator and without a rounding: multiples of 2^-9 from a linear congruence. Wide enough for
@@ -379,16 +461,20 @@ def test_sums_are_exact_up_to_the_bounds():
 
     query, keys, values = most[..., :256], most.expand(1, 256, 2048).mT, odd.expand(1, 256, 2048).mT
     mean = sum(odd.long().flatten().tolist()) // 2048
-    assert (twin._attend(query, keys, values) == mean).all()
-    assert (twin._attend(query, keys, -values) == -mean - 1).all()  # rounded down
+    unseen = torch.zeros(1, 2048, dtype=torch.bool)
+    assert (twin._attend(query, keys, values, unseen) == mean).all()
+    assert (twin._attend(query, keys, -values, unseen) == -mean - 1).all()  # rounded down
     opposite = torch.cat([keys[:, :1], -keys[:, 1:]], dim=1)  # all powers but the first vanish
-    assert (twin._attend(query, opposite, values) == values[:, 0]).all()
+    assert (twin._attend(query, opposite, values, unseen) == values[:, 0]).all()
 
 
-@pytest.mark.parametrize("name", sorted(build().state_dict()))
+EVERY = {"any_order": True, "classes": 2}
+
+
+@pytest.mark.parametrize("name", sorted(build(**EVERY).state_dict()))
 @pytest.mark.parametrize("factor", [1e6, math.inf, math.nan])
 def test_weights_without_a_twin(name, factor):
-    prior = build()
+    prior = build(**EVERY)
     prior.get_parameter(name).data.mul_(factor)
     with pytest.raises(FixedPointError, match=r"no twin: .* too large"):
         Twin(prior)
@@ -403,6 +489,38 @@ def test_one_weight_without_a_twin():
     weight[3, 5] = 128
     with pytest.raises(FixedPointError, match=r"no twin: blocks.1.attention.out.weight could reach 9,.* too large"):
         Twin(prior)
+
+
+@pytest.mark.parametrize(
+    ("config", "terms"),
+    [
+        ({}, 2),
+        ({"positions": False}, 2),
+        ({"positions": False, **EVERY}, 2),
+        ({"classes": 2}, 3),
+        ({"any_order": True}, 3),
+        ({"scales": (1, 2), "length": 5}, 2),
+        ({"scales": (1, 2), "length": 5, "classes": 2}, 3),
+    ],
+    ids=str,
+)
+def test_an_input_is_never_beyond_the_clamp(config, terms):
+    """Each table may use its share of the range, and not one unit more."""
+    prior = build(depth=1, **config)
+    tables = [name for name, _ in prior.named_parameters() if name.split(".")[0] in fixedpoint.ADDED]
+    for name in tables:
+        weight = prior.get_parameter(name).data
+        weight.fill_(LARGEST // terms * 2.0**-14)
+        assert Twin(prior).bounds[name] == LARGEST // terms * terms
+    tokens = sequences(1, prior.length)
+    assert Twin(prior).bounds["start"] <= LARGEST
+    for name in tables:
+        weight = prior.get_parameter(name).data
+        weight.view(-1)[-1] = (LARGEST // terms + 1) * -(2.0**-14)
+        with pytest.raises(FixedPointError, match=rf"{name} could reach 4,19\d,\d+, and must stay below 4,194,304"):
+            Twin(prior)
+        weight.view(-1)[-1] = 0
+    assert Twin(prior)(tokens).shape == (1, prior.length, VOCABULARY)
 
 
 def test_saturation_is_counted():
@@ -452,7 +570,7 @@ def test_frequencies_at_the_ends():
 
 
 def test_the_digest_is_that_of_the_weights(monkeypatch):
-    prior = build()
+    prior = build(**EVERY)
     prior.load_state_dict({name: weight.half() for name, weight in prior.state_dict().items()})
     digest = Twin(prior).digest()
     assert Twin(Prior.from_config(prior.config)).digest() != digest
@@ -479,6 +597,19 @@ def test_the_digest_is_that_of_the_weights(monkeypatch):
 
 
 # ---- the shipped prior ----
+
+
+def test_the_digest_tells_every_switch():
+    """The same weights, as far as they go: what a prior has besides, or does with them, makes another twin."""
+    switches: list[dict] = [{}, {"positions": False}, {"shift": False}, {"classes": 2}, {"classes": 3}]
+    switches += [{"any_order": True}, EVERY, {"scales": (1, 2, 3)}, {"scales": (1, 2, 3), "classes": 2}]
+    digests = set()
+    for switch in switches:
+        prior = build(0.0, length=14, **switch)
+        assert prior.config == Prior.from_config(prior.config).config
+        digests.add(Twin(prior).digest())
+    digests.add(Twin(build(0.0, length=14, scales=(1, 2, 3), heads=2)).digest())
+    assert len(digests) == len(switches) + 1
 
 
 @pytest.mark.skipif(not (root() / "weights/prior-book.safetensors").exists(), reason="the prior is not shipped yet")
@@ -519,6 +650,30 @@ def test_bad_tokens(tokens, message):
         with pytest.raises(ValueError, match=message):
             function(tokens)
     assert twin.count_clamps(sequences()) == 0
+
+
+def test_bad_orders_and_labels():
+    plain, every, maps = Twin(build()), Twin(build(**EVERY)), Twin(build(scales=(1, 2), length=5))
+    tokens, forward = sequences(2), torch.arange(LENGTH)
+    for ask in (
+        lambda twin, *where: twin(tokens[:, : twin.length], *where),
+        lambda twin, *where: twin.new_cache(2, *where),
+    ):
+        with pytest.raises(ValueError, match="learned one order"):
+            ask(plain, forward)
+        with pytest.raises(ValueError, match="learned no classes"):
+            ask(plain, None, torch.tensor([0, 1]))
+        with pytest.raises(ValueError, match="names a place twice"):
+            ask(every, forward * 0)
+        with pytest.raises(ValueError, match=r"places in \[0, 12\)"):
+            ask(every, forward + 1)
+        with pytest.raises(ValueError, match=r"\(2,\) int64, not \(1,\)"):
+            ask(every, forward, torch.tensor([0]))
+        with pytest.raises(ValueError, match=r"lie in \[0, 2\)"):
+            ask(every, None, torch.tensor([0, 2]))
+    for prior in (maps, build(scales=(1, 2), length=5)):
+        with pytest.raises(ValueError, match="it has no steps"):
+            prior.new_cache(2)
 
 
 def test_no_tokens():

@@ -41,7 +41,7 @@ def test_the_figures_of_a_split(few_frames):
         f"{(-10 * errors.log10()).mean().item():.2f} dB",
         f"{len(set(grids.flatten().tolist())) / 1024:.1%}",
         f"{bits:.3f}",
-        f"{600 * bits:,.0f}",
+        f"{600 * bits:,.1f}",
     ]
     assert [cell.strip() for cell in row.split("│")[2:-1]] == figures
     assert all(split in text for split in data.SPLITS)

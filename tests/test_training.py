@@ -14,6 +14,7 @@ from torch import nn
 
 from arlib import data, tokenset, training
 from arlib.cli import train as train_cli
+from arlib.cli.examples import refuse_held_out
 from arlib.data import DataError
 from arlib.quantizers import BSQ
 from arlib.tokenizer import ImageTokenizer
@@ -203,6 +204,6 @@ def test_the_commands_train_on_no_frame_of_valid_or_unseen(tmp_path, monkeypatch
 def test_held_out_examples_are_refused():
     frames = data.load("supertuxkart", "valid")
     mine = torch.zeros(3, 100, 150, 3, dtype=torch.uint8)
-    train_cli.refuse_held_out(mine, frames)
+    refuse_held_out(mine, frames)
     with pytest.raises(DataError, match="1 of these examples belong to the splits valid or unseen"):
-        train_cli.refuse_held_out(torch.cat([mine, frames[9:10]]), frames)
+        refuse_held_out(torch.cat([mine, frames[9:10]]), frames)

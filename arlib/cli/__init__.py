@@ -5,11 +5,11 @@ import sys
 import typer
 
 import arlib
-from arlib.cli import files, generate, pictures, train
+from arlib.cli import files, generate, pictures, samples, train
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=arlib.__doc__)
 app.add_typer(train.app, name="train")
-for group in (pictures, generate, files):
+for group in (pictures, generate, samples, files):
     app.add_typer(group.app)
 
 

@@ -1,13 +1,17 @@
-"""`python -m arlib generate`: new pictures from a prior."""
+"""`python -m arlib generate`: new pictures from a prior, or what it makes of a part of one."""
 
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 from rich.console import Console
 
 import arlib
-from arlib import data, metrics, orders, sampling
+from arlib import checkpoints, data, metrics, orders, sampling
+from arlib.cli.common import data_of, label_number, read_picture
+from arlib.scales import Pyramid
+from arlib.tokenizer import ImageTokenizer
 
 app = typer.Typer()
 console = Console()
@@ -21,36 +25,108 @@ def generate(
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
+    label: Annotated[str | None, typer.Option(help="A class, by name or number, for a prior that knows some.")] = None,
+    guidance: Annotated[float, typer.Option(help="Exaggerate what the label changes: 1 is not at all.")] = 1.0,
     begin: Annotated[Path | None, typer.Option("--from", help="An image to complete.")] = None,
-    keep_rows: Annotated[int | None, typer.Option(help="Rows of tokens of that image to keep.")] = None,
+    keep_rows: Annotated[int | None, typer.Option(help="Rows of tokens of that image to keep, from the top.")] = None,
+    keep: Annotated[
+        str | None, typer.Option(help="What to keep of it: its half top, bottom, left or right, or all outside a hole.")
+    ] = None,
+    mask: Annotated[Path | None, typer.Option(help="An image of that size: what is white is drawn anew.")] = None,
+    order: Annotated[
+        str | None, typer.Option(help="raster, random, or 'shuffled 7', for a prior of any order.")
+    ] = None,
+    at_once: Annotated[int, typer.Option(help="Places that a prior of any order draws in one pass.")] = 1,
     prior: Annotated[str, typer.Option("--prior", help="Name, hash or file of the prior.")] = "book",
     tokenizer: Annotated[str | None, typer.Option(help="The prior's own, if left out.")] = None,
-    fit: Annotated[bool, typer.Option("--fit", help="Scale and cut an image of another size.")] = False,
+    fit: Annotated[bool, typer.Option("--fit", help="Scale and cut images of another size.")] = False,
 ) -> None:
-    """Sample new pictures, or complete the top of a given one."""
+    """Sample new pictures, or complete a part of a given one."""
     sampling.check_settings(temperature, top_k, top_p)
     if count < 1:
         raise ValueError(f"--count is at least 1, not {count}.")
-    if (begin is None) != (keep_rows is None):
-        raise ValueError("--from and --keep-rows go together: an image, and how many of its rows of tokens to keep.")
+    if (begin is None) != ((keep_rows, keep, mask) == (None, None, None)) or (keep_rows, keep, mask).count(None) < 2:
+        raise ValueError(
+            "--from and --keep-rows go together, an image and how many of its rows of tokens to keep; "
+            "or --from and --keep, or --from and --mask."
+        )
     if out.exists() and not out.is_dir():
         raise data.DataError(f"{out} is a file. Name a folder.")
-    model, decoder, (height, width) = arlib.load_pipeline(prior, tokenizer)
-    beginning = None
-    if begin is not None and keep_rows is not None:
-        if not 0 <= keep_rows <= height:
-            raise ValueError(f"--keep-rows lies between 0 and {height}, the rows of tokens of a picture.")
-        image = data.read_image(begin, height * decoder.patch_size, width * decoder.patch_size, fit)
-        beginning = orders.raster(decoder.encode(image[None]))[0, : keep_rows * width]
+    model, decoder, grid = arlib.load_pipeline(prior, tokenizer)
+    header = checkpoints.read_header(checkpoints.find("prior", prior))
+    weights = tokenizer or header["tokenizer"]
+    number = label_number(label, model.config.get("classes", 0), data_of(weights))
+    known = None
+    if begin is not None:
+        image = read_picture(begin, weights, fit)
+        drawn = to_draw(image, decoder.patch_size, keep_rows, keep, mask, fit)
+        tokens = orders.raster(decoder.encode(image[None]))[0]
+        known = torch.where(places_in(drawn, decoder, grid), -1, tokens)
+    spoken = order_of(order or header.get("order", "raster"), count, model.length, seed)
     with console.status(f"sampling {count} pictures"):
-        tokens = sampling.generate(model, count, seed, temperature, top_k, top_p, beginning)
-        images = decoder.decode(orders.unraster(tokens, height, width))
+        options = {"known": known, "order": spoken, "label": number, "guidance": guidance, "at_once": at_once}
+        tokens = sampling.generate(model, count, seed, temperature, top_k, top_p, **options)  # type: ignore[arg-type]
+        images = decoder.decode(orders.unraster(tokens, *grid))
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise data.DataError(f"{out} cannot be made: {error.strerror}.") from None
-    for number, image in enumerate(images):
-        data.write_image(out / f"{number:04}.png", image)
-    console.print(
-        f"{out}: {count} new pictures, {metrics.bits(model, tokens).sum(1).mean():,.0f} bits each on the mean."
-    )
+    for place, image in enumerate(images):
+        data.write_image(out / f"{place:04}.png", image)
+    labels = None if number is None else torch.full((count,), number)
+    read = tokens if spoken is None else orders.arrange(tokens, spoken)
+    bits = metrics.bits(model, read, order=spoken, label=labels).sum(1).mean()
+    console.print(f"{out}: {count} new pictures, {bits:,.0f} bits each on average.")
+
+
+def to_draw(
+    image: torch.Tensor, patch_size: int, rows: int | None, keep: str | None, mask: Path | None, fit: bool
+) -> torch.Tensor:
+    """Which pixels of `image (H, W, C)` are to be drawn anew, `(H, W) bool`, by the one of three ways that is given."""
+    height, width = image.shape[:2]
+    drawn = torch.zeros(height, width, dtype=torch.bool)
+    if mask is not None:
+        return data.read_image(mask, height, width, fit, channels=1)[..., 0] >= 128
+    if rows is not None:
+        if not 0 <= rows <= height // patch_size:
+            raise ValueError(f"--keep-rows lies between 0 and {height // patch_size}, the rows of tokens of a picture.")
+        drawn[rows * patch_size :] = True
+        return drawn
+    # A token on the line that halves the picture is drawn anew, like all of which any pixel is.
+    holes = {
+        "top": (slice(height // 2, None), slice(None)),
+        "bottom": (slice((height + 1) // 2), slice(None)),
+        "left": (slice(None), slice(width // 2, None)),
+        "right": (slice(None), slice((width + 1) // 2)),
+        "outside": (slice(height // 4, height - height // 4), slice(width // 4, width - width // 4)),
+    }
+    if keep not in holes:
+        raise ValueError(f"--keep is one of {', '.join(holes)}, not {keep}.")
+    drawn[holes[keep]] = True
+    return drawn
+
+
+def places_in(drawn: torch.Tensor, tokenizer: ImageTokenizer, grid: tuple[int, ...]) -> torch.Tensor:
+    """The tokens `(T,) bool` that have any pixel to be drawn, `(H, W) bool`; of a pyramid, at each of its scales."""
+    if isinstance(tokenizer.quantizer, Pyramid):
+        cells = [cell for side in tokenizer.quantizer.sides for cell in cells_of(drawn, side, side).flatten()]
+        return torch.stack(cells)
+    places = cells_of(drawn, *grid[:2])
+    return (places[..., None].expand(grid) if len(grid) == 3 else places).flatten()
+
+
+def cells_of(drawn: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+    """Which cells of a grid over the picture hold a pixel that is to be drawn, `(rows, columns) bool`."""
+    return torch.nn.functional.adaptive_max_pool2d(drawn[None].float(), (rows, columns))[0] > 0
+
+
+def order_of(name: str, count: int, length: int, seed: int) -> torch.Tensor | None:
+    """The order that a user names: None for raster, `(T,)` for 'shuffled N', `(count, T)` for random ones."""
+    if name == "raster":
+        return None
+    if name == "random":
+        return orders.random(count, length, torch.Generator().manual_seed(seed))
+    kind, _, number = name.partition(" ")
+    if kind != "shuffled" or not number.isdecimal():
+        raise data.DataError(f"The order is raster, random, or 'shuffled' and a number, not {name!r}.")
+    return orders.shuffled(length, int(number))

@@ -9,34 +9,44 @@ from rich.console import Console
 
 import arlib
 from arlib import checkpoints, data, metrics, tokenset
-from arlib.cli.report import evaluation_tables
+from arlib.cli.common import read_picture
+from arlib.cli.report import evaluation_tables, usage
 
 app = typer.Typer()
 console = Console()
 
 TokenizerName = Annotated[str, typer.Option("--tokenizer", help="Name, hash or file of the tokenizer.")]
+DATA_SET = "supertuxkart, digits or cifar10."
 
 
 @app.command()
 def tokenize(
-    source: Annotated[str, typer.Argument(metavar="IN", help="train, valid, unseen, or a folder of images.")],
+    source: Annotated[str, typer.Argument(metavar="IN", help="A split (train, valid, …), or a folder of images.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The data set of tokens to write.")],
     tokenizer: TokenizerName = "book",
+    name: Annotated[str, typer.Option("--data", help=f"Whose split IN is: {DATA_SET}")] = "supertuxkart",
     mirror: Annotated[bool, typer.Option(help="Mirror every picture, left to right, first.")] = False,
 ) -> None:
-    """Turn pictures into a bit-packed data set of tokens."""
-    model = arlib.load_tokenizer(tokenizer)
-    paths = data.files("supertuxkart", source) if source in data.SPLITS else data.folder_files(source)
-    with console.status(f"{len(paths)} pictures"):
-        images = torch.stack([data.read_image(path, fit=source not in data.SPLITS) for path in paths])
-        grids = model.encode(images.flip(2) if mirror else images)
+    """Turn pictures into a bit-packed data set of tokens, with the labels that they have."""
     weights = checkpoints.find("tokenizer", tokenizer)
-    tokenset.write(out, grids, model.codebook_size, checkpoints.sha256(weights))
-    before, after = sum(path.stat().st_size for path in paths), out.stat().st_size
-    kinds = "/".join(sorted({path.suffix.lstrip(".").upper() for path in paths}))
+    model, labels = arlib.load_tokenizer(tokenizer), None
+    if source in data.SETS.get(name, ()) or name != "supertuxkart":
+        paths, images = data.files(name, source), data.load(name, source)
+        labels = data.labels(name, source) if name in data.CLASSES else None
+    else:
+        paths = data.folder_files(source)
+        images = torch.stack([read_picture(path, tokenizer, fit=True) for path in paths])
+    with console.status(f"{len(images):,} pictures"):
+        grids = model.encode(images.flip(2) if mirror else images)
+    tokenset.write(out, grids, model.codebook_size, checkpoints.sha256(weights), labels)
+    after = out.stat().st_size
+    before, kinds = images.numel(), "pixels"
+    if name == "supertuxkart":
+        before = sum(path.stat().st_size for path in paths)
+        kinds = "/".join(sorted({path.suffix.lstrip(".").upper() for path in paths}))
     console.print(
         f"{out}: {len(grids):,} pictures in {after:,} bytes, {before / after:.1f} times smaller than their "
-        f"{before:,} bytes of {kinds}. {len(grids.unique()):,} of {model.codebook_size:,} codes occur."
+        f"{before:,} bytes of {kinds}. {usage(model, grids):.1%} of {model.codebook_size:,} codes occur."
     )
 
 
@@ -49,7 +59,7 @@ def reconstruct(
 ) -> None:
     """Send a picture through the tokenizer and back."""
     data.check_suffix(out)
-    image = data.read_image(source, fit=fit)
+    image = read_picture(source, tokenizer, fit)
     again = arlib.load_tokenizer(tokenizer).reconstruct(image[None])[0]
     data.write_image(out, again)
     error = metrics.mse(image[None], again[None]).item()
@@ -58,9 +68,17 @@ def reconstruct(
 
 @app.command()
 def evaluate(
-    tokenizer: TokenizerName = "book",
-    prior: Annotated[str, typer.Option("--prior", help="Name, hash or file of the prior.")] = "book",
+    tokenizer: Annotated[str | None, typer.Option(help="The prior's own, if left out; alone without --prior.")] = None,
+    prior: Annotated[str | None, typer.Option(help="Name, hash or file of the prior; book without both.")] = None,
+    name: Annotated[str, typer.Option("--data", help=DATA_SET)] = "supertuxkart",
 ) -> None:
-    """Measure the tokenizer, the prior and the auto-encoders on every split."""
-    for table in evaluation_tables(tokenizer, prior):
+    """Measure a tokenizer, and a prior with it, on every split of a data set."""
+    if name not in data.SETS:
+        raise data.DataError(f"There is no data set {name!r}; there are {', '.join(data.SETS)}.")
+    if tokenizer is not None and prior is None:
+        model, language, title = arlib.load_tokenizer(tokenizer), None, f"Tokenizer {tokenizer}"
+    else:
+        language, model, _ = arlib.load_pipeline(prior or "book", tokenizer)
+        title = f"Prior {prior or 'book'} and its tokenizer"
+    for table in evaluation_tables(name, model, language, title):
         console.print(table)

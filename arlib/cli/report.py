@@ -12,6 +12,7 @@ from arlib import data, metrics, orders
 from arlib.tokenizer import ImageTokenizer
 from arlib.transformer import Prior
 
+BATCH = 64  # how many pictures are measured at a time
 AUTOENCODERS = ["linear-5", "conv-5", "linear-10", "conv-10", "linear-25", "conv-25"]
 
 
@@ -21,52 +22,76 @@ def tokenizer_figures(tokenizer: ImageTokenizer, images: torch.Tensor) -> dict[s
     again = tokenizer.decode(latents)
     figures = {
         "valid MSE": f"{metrics.mse(images, again).mean():.5f} (pixels in [0, 1])",
-        "valid PSNR": f"{metrics.psnr(images, again).mean():.2f} dB (mean over frames)",
+        "valid PSNR": f"{metrics.psnr(images, again).mean():.2f} dB (mean over pictures)",
     }
     if tokenizer.quantizer is not None:
-        figures["valid codebook usage"] = f"{metrics.codebook_usage(latents, tokenizer.codebook_size):.1%}"
+        figures["valid codebook usage"] = f"{usage(tokenizer, latents):.1%}"
     return figures
 
 
-def prior_figures(prior: Prior, grids: torch.Tensor) -> dict[str, str]:
-    """Surprise per token and per frame, teacher-forced in float32."""
-    bits = metrics.bits(prior, grids.flatten(1))
-    return {"valid bits": f"{bits.mean():.3f} per token, {bits.sum(1).mean():,.0f} per frame"}
+def usage(tokenizer: ImageTokenizer, tokens: torch.Tensor) -> float:
+    """The share of the codes that occur among tokens as `encode` gives them; of several codebooks, their mean."""
+    books = tokens.unbind(-1) if tokenizer.token_dims == 4 else [tokens]
+    return sum(metrics.codebook_usage(book, tokenizer.codebook_size) for book in books) / len(books)
 
 
-def evaluation_tables(tokenizer_name: str, prior_name: str) -> Iterator[Table]:
-    """One table for tokenizer and prior on every split, one for the shipped auto-encoders on valid."""
-    tokenizer, prior = arlib.load_tokenizer(tokenizer_name), arlib.load_prior(prior_name)
-    yield pipeline_table(tokenizer, prior, f"Tokenizer {tokenizer_name}, prior {prior_name}")
-    yield autoencoder_table()
+def prior_figures(prior: Prior, grids: torch.Tensor, labels: torch.Tensor | None = None) -> dict[str, str]:
+    """Surprise per token and per picture, teacher-forced in float32, as `bits_of` measures it."""
+    bits = bits_of(prior, grids, labels)
+    how = ["with their labels"] if labels is not None and prior.classes is not None else []
+    how += ["in random orders"] if prior.places is not None else []
+    told = f" ({', '.join(how)})" if how else ""
+    return {"valid bits": f"{bits.mean():.3f} per token, {bits.sum(1).mean():,.1f} per picture{told}"}
 
 
-def pipeline_table(tokenizer: ImageTokenizer, prior: Prior, title: str) -> Table:
+def bits_of(prior: Prior, grids: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
+    """Surprise of each token in bits, `(N, T)`: of grids `(N, …)` with labels `(N,)`, for a prior that knows classes.
+
+    A prior of any order reads each grid in a random order of its own, always the same ones.
+    """
+    tokens, order = orders.raster(grids), None
+    if prior.places is not None:
+        order = orders.random(len(tokens), tokens.shape[1], torch.Generator().manual_seed(0))
+        tokens = orders.arrange(tokens, order)
+    return metrics.bits(prior, tokens, 64, order, labels if prior.classes is not None else None)
+
+
+def evaluation_tables(name: str, tokenizer: ImageTokenizer, prior: Prior | None, title: str) -> Iterator[Table]:
+    """A table for tokenizer and prior on every split of a data set; for the frames, one for the auto-encoders too."""
+    yield pipeline_table(tokenizer, prior, title, name)
+    if name == "supertuxkart":
+        yield autoencoder_table()
+
+
+def pipeline_table(tokenizer: ImageTokenizer, prior: Prior | None, title: str, name: str = "supertuxkart") -> Table:
     """A row a split. The whole of `train` takes some minutes, so a bar on standard error shows how far it is."""
-    table = Table("split", "frames", "MSE", "PSNR", "codes used", "bits per token", "bits per frame", title=title)
-    for split in data.SPLITS:
-        images = data.load("supertuxkart", split)
-        batches = track(images.split(64), f"{split:6}", console=Console(stderr=True), transient=True)
-        parts = [measure(tokenizer, prior, batch) for batch in batches]
-        errors, ratios, bits, grids = (torch.cat(part) for part in zip(*parts, strict=True))
-        table.add_row(
-            split,
-            f"{len(images):,}",
-            f"{errors.mean():.5f}",
-            f"{ratios.mean():.2f} dB",
-            f"{metrics.codebook_usage(grids, tokenizer.codebook_size):.1%}",
-            f"{bits.mean():.3f}",
-            f"{bits.sum(1).mean():,.0f}",
-        )
+    table = Table("split", "pictures", "MSE", "PSNR", "codes used", title=title)
+    if prior is not None:
+        table.add_column("bits per token")
+        table.add_column("bits per picture")
+    for split in data.SETS[name]:
+        images = data.load(name, split)
+        labels = data.labels(name, split) if name in data.CLASSES else torch.full((len(images),), -1)
+        parts = list(zip(images.split(BATCH), labels.split(BATCH), strict=True))
+        bar = track(parts, f"{split:6}", console=Console(stderr=True), transient=True)
+        measured = [measure(tokenizer, prior, *part) for part in bar]
+        errors, ratios, grids, bits = (torch.cat(part) for part in zip(*measured, strict=True))
+        row = [split, f"{len(images):,}", f"{errors.mean():.5f}", f"{ratios.mean():.2f} dB"]
+        row.append(f"{usage(tokenizer, grids):.1%}")
+        if prior is not None:
+            row += [f"{bits.mean():.3f}", f"{bits.sum(1).mean():,.1f}"]
+        table.add_row(*row)
     return table
 
 
-def measure(tokenizer: ImageTokenizer, prior: Prior, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Of each picture: squared error `(B,)`, PSNR `(B,)`, surprises `(B, T)` in bits, tokens `(B, T)`."""
+def measure(
+    tokenizer: ImageTokenizer, prior: Prior | None, images: torch.Tensor, labels: torch.Tensor
+) -> tuple[torch.Tensor, ...]:
+    """Of each picture: squared error `(B,)`, PSNR `(B,)`, tokens `(B, …)`, and surprises `(B, T)` in bits."""
     grids = tokenizer.encode(images)
     again = tokenizer.decode(grids)
-    tokens = orders.raster(grids)
-    return metrics.mse(images, again), metrics.psnr(images, again), metrics.bits(prior, tokens), tokens
+    bits = torch.zeros(len(images), 0) if prior is None else bits_of(prior, grids, labels)
+    return metrics.mse(images, again), metrics.psnr(images, again), grids, bits
 
 
 def autoencoder_table() -> Table:

@@ -1,7 +1,5 @@
-"""`python -m arlib train …`: the three models of the book, all trained by `arlib.training.fit`."""
+"""`python -m arlib train …`: the models of the book, all trained by `arlib.training.fit`."""
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -9,21 +7,27 @@ import torch
 import typer
 
 import arlib
-from arlib import checkpoints, data, metrics, tokenset, training
-from arlib.cli.report import prior_figures, tokenizer_figures
+from arlib import checkpoints, data, metrics, orders, training
+from arlib.cli import cards, examples, moments
+from arlib.cli.common import SHAPES, data_of
+from arlib.cli.report import bits_of, prior_figures, tokenizer_figures
 from arlib.patches import check_divides
-from arlib.quantizers import BSQ
-from arlib.tokenizer import ImageTokenizer
+from arlib.quantizers import BSQ, VQ, Product, Residual
+from arlib.scales import Pyramid
+from arlib.tokenizer import ImageTokenizer, Quantizer
 from arlib.training import NextTokenLoss, ReconstructionLoss, Settings
 from arlib.transformer import Prior
 
-FRAMES = "the SuperTuxKart frames (data/README.md), with the mirror image of each"
+VALIDATED = 256  # how many held-out examples are measured on the way
+FILE_ORDER = "shuffled 7"  # in which a prior of any order speaks files, and samples where nothing else is asked for
 
 app = typer.Typer(help="Train a model; its folder can be watched with TensorBoard and resumed.")
 
 Name = Annotated[str, typer.Option(help="The name of the new model.")]
-Out = Annotated[Path, typer.Option(help="The folder for curves, checkpoints and the trained weights.")]
-Source = Annotated[str, typer.Option("--data", help="supertuxkart (its train split), or a folder of images.")]
+Out = Annotated[Path, typer.Option(help="The folder for curves, checkpoints, pictures and the trained weights.")]
+Source = Annotated[
+    str, typer.Option("--data", help="supertuxkart, digits or cifar10 (the train split), or a folder of images.")
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")]
 Precision = Annotated[str, typer.Option(help="32-true, or bf16-mixed for matrix products in bfloat16.")]
 Accelerator = Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")]
@@ -50,7 +54,7 @@ def autoencoder(
 ) -> None:
     """Train a patch auto-encoder: a tokenizer without a quantizer."""
     torch.manual_seed(seed)
-    model = ImageTokenizer(patch_size, width, depth, latent_dim=latent_dim)
+    model = ImageTokenizer(patch_size, width, depth, latent_dim=latent_dim, channels=examples.channels_of(source))
     settings = Settings(steps, batch_size, learning_rate, seed, precision, accelerator, devices)
     train_on_images("autoencoder", name, ReconstructionLoss(model), source, settings, out, resume)
 
@@ -60,7 +64,16 @@ def tokenizer(
     name: Name,
     out: Out,
     patch_size: int = 5,
-    bits: Annotated[int, typer.Option(help="Bits per token, 1 to 18.")] = 10,
+    quantizer: Annotated[str, typer.Option(help="bsq or vq.")] = "bsq",
+    bits: Annotated[int, typer.Option(help="Bits per token, 1 to 18: a codebook has 2^bits codes.")] = 10,
+    codebooks: Annotated[int, typer.Option(help="Tokens per patch, each with a codebook of its own.")] = 1,
+    residual: Annotated[
+        bool, typer.Option("--residual/--product", help="Codebooks that share a latent: each what is left, or a part.")
+    ] = False,
+    latent_dim: Annotated[int, typer.Option(help="Numbers that stand for a patch before vq makes codes of them.")] = 32,
+    scales: Annotated[
+        str | None, typer.Option(help="Sides of token maps from coarse to fine, like 1,2,4: a pyramid; with vq.")
+    ] = None,
     depth: Annotated[int, typer.Option(help="Residual blocks on each side.")] = 2,
     width: int = 128,
     smoothness: Annotated[float, typer.Option(help="How strongly neighbouring patches attract each other.")] = 1e-3,
@@ -74,9 +87,10 @@ def tokenizer(
     devices: Devices = 1,
     resume: Resume = False,
 ) -> None:
-    """Train an image tokenizer with binary spherical quantization."""
+    """Train an image tokenizer, by default with binary spherical quantization."""
     torch.manual_seed(seed)
-    model = ImageTokenizer(patch_size, width, depth, quantizer=BSQ(bits))
+    chosen = make_quantizer(quantizer, bits, codebooks, residual, latent_dim, scales)
+    model = ImageTokenizer(patch_size, width, depth, chosen, channels=examples.channels_of(source))
     settings = Settings(steps, batch_size, learning_rate, seed, precision, accelerator, devices)
     train_on_images("tokenizer", name, ReconstructionLoss(model, smoothness), source, settings, out, resume)
 
@@ -86,9 +100,15 @@ def prior(
     name: Name,
     out: Out,
     tokens: Annotated[list[Path] | None, typer.Option(help="Data sets of tokens (repeat it); the book's own.")] = None,
+    valid: Annotated[Path | None, typer.Option(help="Held-out tokens to follow; the book's own for those.")] = None,
+    tokenizer: Annotated[str | None, typer.Option(help="For the samples: the tokens' own, if left out.")] = None,
     width: int = 128,
     depth: int = 6,
     heads: int = 4,
+    order: Annotated[str, typer.Option(help="raster, random (any order), or scales (a pyramid's, a map a time).")] = (
+        "raster"
+    ),
+    classes: Annotated[bool, typer.Option("--classes", help="Learn the labels in the data sets of tokens.")] = False,
     positions: Annotated[bool, typer.Option(help="Position embeddings.")] = True,
     shift: Annotated[bool, typer.Option(help="Without the shift, row t reads token t: the classic mistake.")] = True,
     steps: int = 1000,
@@ -101,87 +121,90 @@ def prior(
     resume: Resume = False,
 ) -> None:
     """Train a causal prior on tokens."""
-    sets = [tokenset.read(path) for path in tokens or [data.root() / "tokens" / "train.tokens"]]
-    if len({(one.tokenizer, one.bits, one.grids.shape[1:]) for one in sets}) > 1:
-        raise data.DataError("These data sets of tokens come from different tokenizers, whose codes mean other things.")
-    grids = torch.cat([one.grids for one in sets])
-    held_out = tokenset.read(data.root() / "tokens" / "valid.tokens")
-    unseen = tokenset.read(data.root() / "tokens" / "unseen.tokens")
-    refuse_held_out(grids, torch.cat([held_out.grids, unseen.grids]))
+    train, held_out = examples.tokens(tokens, valid)
+    weights = examples.weights_of(train, tokenizer)
+    decoder = None if weights is None else arlib.load_tokenizer(str(weights))
+    if order not in ("raster", "random", "scales"):
+        raise data.DataError(f"The order is raster, random or scales, not {order}.")
+    if order == "scales" and (decoder is None or not isinstance(decoder.quantizer, Pyramid)):
+        raise data.DataError("The order scales needs the tokens of a pyramid, and --tokenizer to know its scales.")
+    if classes and train.labels is None:
+        raise data.DataError(
+            "Some of these tokens have no labels. Write them with 'tokenize --data digits' or cifar10."
+        )
+    labels = train.labels if classes else None
 
     torch.manual_seed(seed)
-    height, columns = grids.shape[1:]
-    model = Prior(2 ** sets[0].bits, height * columns, width, depth, heads, positions, shift)
-    comparable = sets[0].tokenizer == held_out.tokenizer
+    shape = tuple(train.grids.shape[1:])
+    options = {
+        "classes": 0 if labels is None else int(labels.max()) + 1,
+        "any_order": order == "random",
+        "scales": decoder.quantizer.sides if order == "scales" else None,  # type: ignore[union-attr]
+    }
+    length = train.grids[0].numel()
+    model = Prior(2**train.bits, length, width, depth, heads, positions, shift, **options)  # type: ignore[arg-type]
 
     def validate() -> dict[str, float]:
-        return {"valid bits per token": metrics.bits(model, held_out.grids.flatten(1)[::8]).mean().item()}
+        assert held_out is not None
+        few = slice(None, None, max(1, len(held_out.grids) // VALIDATED))
+        labels = None if held_out.labels is None else held_out.labels[few]
+        return {"valid bits per token": bits_of(model, held_out.grids[few], labels).mean().item()}
 
     settings = Settings(steps, batch_size, learning_rate, seed, precision, accelerator, devices)
-    examples = grids.flatten(1).to(torch.int32)
-    seconds = training.fit(NextTokenLoss(model), examples, settings, out, validate if comparable else None, resume)
-    extra = {"tokenizer": f"sha256:{sets[0].tokenizer}", "grid": f"{height}×{columns}"}
-    path = save(out, "prior", name, model, **extra)
-    figures = prior_figures(arlib.load_prior(str(path)), held_out.grids) if comparable else {}
-    write_card(path, model, seconds, settings, figures, "the data sets of tokens that the command names")
+    sequences = orders.raster(train.grids).to(torch.int32)
+    learned = sequences if labels is None else (sequences, labels)
+    follow = None if held_out is None else validate
+    keep = None if decoder is None else moments.samples(out, model, decoder, shape)
+    seconds = training.fit(NextTokenLoss(model), learned, settings, out, follow, resume, keep)
+    extra = {"tokenizer": f"sha256:{train.tokenizer}", "grid": "×".join(map(str, shape))}
+    extra |= {"order": FILE_ORDER} if order == "random" else {}
+    path = cards.save(out, "prior", name, model, **extra)
+    figures = {} if held_out is None else prior_figures(arlib.load_prior(str(path)), held_out.grids, held_out.labels)
+    source = None if weights is None else data_of(str(weights))
+    cards.write(path, model, seconds, settings, figures, "the data sets of tokens that the command names", source)
 
 
 def train_on_images(
     kind: str, name: str, loss: ReconstructionLoss, source: str, settings: Settings, out: Path, resume: bool
 ) -> None:
-    """Train on the pictures of `source` and their mirror images; follow the error on valid frames."""
-    images = data.load(source, "train") if source == "supertuxkart" else data.load_folder(source)
-    held_out = data.load("supertuxkart", "valid")
-    refuse_held_out(images, torch.cat([held_out, data.load("supertuxkart", "unseen")]))
+    """Train on the pictures of `source`; follow the error on held-out ones."""
+    images, held_out = examples.pictures(source)
     check_divides(images.shape[1], images.shape[2], loss.model.patch_size)
+    few = held_out[:: max(1, len(held_out) // VALIDATED)] if source in cards.LICENCES else held_out[::8]
 
     def validate() -> dict[str, float]:
-        some = held_out[::8]
-        return {"valid mean squared error": metrics.mse(some, loss.model.reconstruct(some)).mean().item()}
+        return {"valid mean squared error": metrics.mse(few, loss.model.reconstruct(few)).mean().item()}
 
-    examples = torch.cat([images, images.flip(2)])
-    seconds = training.fit(loss, examples, settings, out, validate, resume)
-    path = save(out, kind, name, loss.model)
+    keep = moments.reconstructions(out, loss.model, few)
+    seconds = training.fit(loss, images, settings, out, validate, resume, keep)
+    known = source in SHAPES
+    extra = {"data": source} if known and source != "supertuxkart" else {}
+    path = cards.save(out, kind, name, loss.model, **extra)
     stored = checkpoints.load(kind, str(path), ImageTokenizer.from_config)
-    learned_from = "pictures of one's own" if source != "supertuxkart" else f"the train split of {FRAMES}"
-    write_card(path, loss.model, seconds, settings, tokenizer_figures(stored, held_out), learned_from)
+    learned_from = cards.LEARNED_FROM[source] if known else "pictures of one's own"
+    cards.write(path, loss.model, seconds, settings, tokenizer_figures(stored, held_out), learned_from, source)
 
 
-def refuse_held_out(examples: torch.Tensor, held_out: torch.Tensor) -> None:
-    """Raise `DataError` where an example is one of the held-out ones: what chooses or reports must not be learned."""
-    known = {example.numpy().tobytes() for example in held_out}
-    found = sum(example.numpy().tobytes() in known for example in examples)
-    if found:
-        raise data.DataError(
-            f"{found} of these examples belong to the splits valid or unseen, which nothing is trained on. "
-            "Train on the split train, or on pictures of your own."
-        )
+def make_quantizer(
+    name: str, bits: int, codebooks: int, residual: bool, latent_dim: int, scales: str | None
+) -> Quantizer:
+    """The quantizer that the options describe; raises `ValueError` for options that do not go together."""
+    if name not in ("bsq", "vq"):
+        raise ValueError(f"The quantizer is bsq or vq, not {name}.")
+    if not 1 <= bits <= 18 or codebooks < 1 or latent_dim < 1:
+        raise ValueError("A token has 1 to 18 bits, and there is at least one codebook of vectors of one number.")
 
+    def one(numbers: int) -> BSQ | VQ:
+        return BSQ(bits) if name == "bsq" else VQ(2**bits, numbers)
 
-def save(out: Path, kind: str, name: str, model: ImageTokenizer | Prior, **extra: str) -> Path:
-    path = out / f"{kind}-{name}.safetensors"
-    checkpoints.save(path, kind, model, **extra)
-    return path
-
-
-def write_card(
-    path: Path,
-    model: ImageTokenizer | Prior,
-    seconds: float,
-    settings: Settings,
-    figures: dict[str, str],
-    learned_from: str,
-) -> None:
-    """The card: how to train the model again, what it learned from, and the figures that the stored file reaches."""
-    arguments = [argument for argument in sys.argv[1:] if argument != "--resume"]
-    facts = {
-        "trained by": f"`python -m arlib {shlex.join(arguments)}`",
-        "seed": str(settings.seed),
-        "time": f"{seconds / 60:.1f} minutes on a CPU, threads: {torch.get_num_threads()}",
-        "parameters": f"{checkpoints.parameter_count(model):,}, stored as float16",
-        **figures,
-        "learned from": learned_from,
-        "licence": "that of the pictures it learned from",
-    }
-    card = checkpoints.write_card(path, facts)
-    print(f"{path}\n{card}")
+    if scales is not None:
+        if name != "vq" or codebooks > 1 or not all(side.isdecimal() for side in scales.split(",")):
+            raise ValueError("--scales names sides like 1,2,4, and goes with --quantizer vq and one codebook.")
+        return Pyramid(VQ(2**bits, latent_dim), [int(side) for side in scales.split(",")])
+    if codebooks == 1:
+        return one(latent_dim)
+    if residual:
+        return Residual([one(latent_dim) for _ in range(codebooks)])
+    if name == "vq" and latent_dim % codebooks:
+        raise ValueError(f"{codebooks} codebooks cannot share {latent_dim} numbers equally.")
+    return Product([one(latent_dim // codebooks) for _ in range(codebooks)])

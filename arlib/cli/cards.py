@@ -1,0 +1,64 @@
+"""What a trained model is kept with: its weights file and its card."""
+
+import shlex
+import sys
+from pathlib import Path
+
+import torch
+
+from arlib import checkpoints
+from arlib.tokenizer import ImageTokenizer
+from arlib.training import Settings
+from arlib.transformer import Prior
+
+LEARNED_FROM = {
+    "supertuxkart": "the train split of the SuperTuxKart frames (data/README.md), with the mirror image of each",
+    "digits": "the train split of MNIST (LeCun, Cortes and Burges 1998; data/README.md)",
+    "cifar10": "the train split of CIFAR-10 (Krizhevsky 2009; data/README.md), with the mirror image of each",
+}
+LICENCES = {
+    "digits": "CC BY-SA 3.0, that of MNIST",
+    "cifar10": "trained on CIFAR-10 (Krizhevsky 2009), whose pictures have no licence",
+}
+
+
+def save(out: Path, kind: str, name: str, model: ImageTokenizer | Prior, **extra: str) -> Path:
+    """Write the weights of a trained model into its folder; `extra` joins the header."""
+    path = out / f"{kind}-{name}.safetensors"
+    checkpoints.save(path, kind, model, **extra)
+    return path
+
+
+def write(
+    path: Path,
+    model: ImageTokenizer | Prior,
+    seconds: float,
+    settings: Settings,
+    figures: dict[str, str],
+    learned_from: str,
+    source: str | None = None,
+) -> None:
+    """The card: how to train the model again, what it learned from, and the figures that the stored file reaches.
+
+    `source` is the data set behind it, whose licence holds, or None where there is no named one.
+    """
+    arguments = [argument for argument in sys.argv[1:] if argument != "--resume"]
+    facts = {
+        "trained by": f"`python -m arlib {shlex.join(arguments)}`",
+        "seed": str(settings.seed),
+        "time": f"{seconds / 60:.1f} minutes on {machine(model)}",
+        "parameters": f"{checkpoints.parameter_count(model):,}, stored as float16",
+        **figures,
+        "learned from": learned_from,
+        "licence": LICENCES.get(source or "", "that of the pictures it learned from"),
+    }
+    card = checkpoints.write_card(path, facts)
+    print(f"{path}\n{card}")
+
+
+def machine(model: torch.nn.Module) -> str:
+    """Where the model was trained, in words."""
+    device = next(model.parameters()).device
+    if device.type == "cuda":
+        return f"a GPU ({torch.cuda.get_device_name(device)})"
+    return f"a CPU, threads: {torch.get_num_threads()}" if device.type == "cpu" else f"an accelerator ({device.type})"

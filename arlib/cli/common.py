@@ -1,0 +1,49 @@
+"""What several groups of commands share: data sets and the sizes of their pictures, labels, and the rest of the world's
+pictures in the size that a model knows."""
+
+from pathlib import Path
+
+import torch
+
+from arlib import checkpoints, data
+from arlib.scales import Pyramid
+from arlib.tokenizer import ImageTokenizer
+
+SHAPES = {"supertuxkart": (data.HEIGHT, data.WIDTH, 3), "digits": (28, 28, 1), "cifar10": (32, 32, 3)}
+
+
+def data_of(tokenizer: str) -> str:
+    """The data set whose pictures a tokenizer has learned, from its weights header.
+
+    Frames where the header names none: the first tokenizers had no other choice, and folders are read in their size.
+    """
+    return checkpoints.read_header(checkpoints.find("tokenizer", tokenizer)).get("data", "supertuxkart")
+
+
+def read_picture(path: Path, tokenizer: str, fit: bool) -> torch.Tensor:
+    """A picture as a tokenizer knows them: `(H, W, C) uint8`. Raises `DataError` as `data.read_image` does."""
+    height, width, channels = SHAPES[data_of(tokenizer)]
+    return data.read_image(path, height, width, fit, channels)
+
+
+def picture_size(tokenizer: ImageTokenizer, grid: tuple[int, ...]) -> tuple[int, int]:
+    """Height and width in pixels of a picture of so many tokens."""
+    sides = (tokenizer.quantizer.sides[-1],) * 2 if isinstance(tokenizer.quantizer, Pyramid) else grid[:2]
+    return sides[0] * tokenizer.patch_size, sides[1] * tokenizer.patch_size
+
+
+def label_number(label: str | None, classes: int, name: str) -> int | None:
+    """The number of a class that a user calls by name or number; `name` is the data set.
+
+    Raises `DataError` for a class that is not among them, and for any where the model knows none.
+    """
+    if label is None:
+        return None
+    if not classes:
+        raise data.DataError("This prior has learned no classes: leave --label out.")
+    names = data.CLASSES.get(name, ())
+    if label in names:
+        return names.index(label)
+    if label.isdecimal() and int(label) < classes:
+        return int(label)
+    raise data.DataError(f"There is no class {label!r}; there are {', '.join(names) or f'0 to {classes - 1}'}.")

@@ -112,7 +112,7 @@ class Prior(nn.Module):
         vocabulary, an order that this prior has not learned, or a label that it does not know.
         """
         check_tokens(self, tokens)
-        order = check_order(self, order, tokens.shape[1])
+        order = check_order(self, order, tokens.shape[1], len(tokens))
         x = self.embedding(tokens.to(self.start.device))
         if self.places is not None:
             x = x + self.places[order]
@@ -142,7 +142,7 @@ class Prior(nn.Module):
         """An empty cache for `step` and `ask`, on the prior's device; `order` and `label` as in `forward`."""
         if self.scales is not None:
             raise ValueError("A prior of scales predicts whole maps: it has no steps. Use forward, a scale at a time.")
-        order = None if order is None else check_order(self, order, self.length)
+        order = None if order is None else check_order(self, order, self.length, batch_size)
         check_label(self, label, batch_size)
         heads, head_width = self.config["heads"], self.config["width"] // self.config["heads"]
         shape = (len(self.blocks), batch_size, heads, self.length, head_width)
@@ -172,10 +172,13 @@ class Prior(nn.Module):
 
         Each is predicted as if it came next, without the others: one pass in place of `count` (parallel decoding). The
         rows of the places beyond the next one only ask: they are not stored in the cache, which holds n rows more.
-        None reads the start vector. Raises `ValueError` for a prior that does not know every order.
+        None reads the start vector. Raises `ValueError` for a prior that does not know every order, and where nothing
+        is read or asked.
         """
         if self.places is None or self.positions is None:
             raise ValueError("Only a prior of any order can be asked for several places at once (any_order=True).")
+        if count < 1 or (tokens is not None and (tokens.dim() != 2 or tokens.shape[1] < 1)):
+            raise ValueError("ask reads tokens (B, n), one at least, and asks for one place at least.")
         check_step(self, tokens, cache, count)
         position, x = cache.read, self._read(tokens, cache)
         read = x.shape[1]
@@ -314,7 +317,7 @@ def check_tokens(prior, tokens: torch.Tensor) -> None:
         raise ValueError(f"Tokens lie in [0, {prior.vocabulary}); here is one that does not.")
 
 
-def check_order(prior, order: torch.Tensor | None, length: int) -> torch.Tensor:
+def check_order(prior, order: torch.Tensor | None, length: int, batch_size: int | None = None) -> torch.Tensor:
     """The places of the first `length` tokens; raises `ValueError` where these are none that the prior can read."""
     if order is None:
         return torch.arange(length)
@@ -322,6 +325,8 @@ def check_order(prior, order: torch.Tensor | None, length: int) -> torch.Tensor:
         raise ValueError("This prior has learned one order and cannot read another (any_order=False).")
     if order.dtype != torch.int64 or order.dim() not in (1, 2) or order.shape[-1] < length:
         raise ValueError(f"An order of {length} tokens is (T,) or (B, T) int64, not {tuple(order.shape)}.")
+    if order.dim() == 2 and batch_size is not None and len(order) != batch_size:
+        raise ValueError(f"Here are {len(order)} orders for {batch_size} sequences; give one for all, or one for each.")
     if order.numel() and not 0 <= order.min() <= order.max() < prior.length:
         raise ValueError(f"An order names places in [0, {prior.length}); here is one that is not.")
     if (order.sort(-1).values.diff(dim=-1) == 0).any():

@@ -153,9 +153,10 @@ class VQ(nn.Module):
         decay = 0.99 if self.decay is None else self.decay
         usage = decay * self.usage + (1 - decay) * share
         if self.decay is not None:
+            # The average of old usage and new latents, written as a step: a code that none chose stays where it is.
             sums = torch.zeros_like(self.codes).index_add_(0, index, latent) * scale
-            weighted = decay * self.usage[:, None] * self.codes + (1 - decay) * sums
-            self.codes.copy_(weighted / usage[:, None].clamp(min=1e-5))
+            steps = (1 - decay) * (sums - share[:, None] * self.codes)
+            self.codes.add_(torch.where(share[:, None] > 0, steps / usage[:, None], 0.0))
         self.usage.copy_(usage)
         dead = (self.usage < self.revival).nonzero().flatten()
         if len(dead):

@@ -44,7 +44,9 @@ class ReconstructionLoss(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         pixels = to_float(images)
         reconstruction, latent = self.model(pixels)
-        loss = F.mse_loss(reconstruction, pixels) + self.smoothness * neighbour_distance(latent)
+        loss = F.mse_loss(reconstruction, pixels)
+        if self.smoothness:  # a grid of one row has no neighbours: the mean of none of them is NaN, and 0 times NaN too
+            loss = loss + self.smoothness * neighbour_distance(latent)
         return loss if self.model.quantizer is None else loss + self.model.quantizer.loss(latent)
 
 

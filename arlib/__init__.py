@@ -8,6 +8,7 @@ from arlib import (
     codec,
     data,
     fixedpoint,
+    judges,
     metrics,
     mismatch,
     orders,
@@ -21,6 +22,7 @@ from arlib import (
     transformer,
 )
 from arlib.codec import Codec
+from arlib.judges import Judge
 from arlib.tokenizer import ImageTokenizer
 from arlib.transformer import Prior
 
@@ -40,32 +42,44 @@ def load_prior(name: str = "book") -> Prior:
     return checkpoints.load("prior", name, Prior.from_config)
 
 
-def load_pipeline(name: str = "book", tokenizer: str | None = None) -> tuple[Prior, ImageTokenizer, tuple[int, int]]:
-    """A prior, the very tokenizer whose tokens it has learned, and the grid's height and width in tokens.
+def load_judge(name: str = "digits") -> Judge:
+    """A trained judge of pictures by its permanent name ("digits", "cifar10"), its hash, or the path of its file."""
+    return judges.load(name)
+
+
+def load_pipeline(name: str = "book", tokenizer: str | None = None) -> tuple[Prior, ImageTokenizer, tuple[int, ...]]:
+    """A prior, the very tokenizer whose tokens it has learned, and the shape of a picture's tokens.
+
+    The shape is `(h, w)`, `(h, w, c)` for c codebooks, or `(T,)` for a pyramid.
 
     A tokenizer that is not among the shipped ones has to be named. Raises `CheckpointError` where there is none, or
     where the one named is not the prior's.
     """
     header = checkpoints.read_header(checkpoints.find("prior", name))
-    height, width = header["grid"].split("×")
+    grid = checkpoints.parse_grid(header.get("grid"))
     weights = checkpoints.find("tokenizer", tokenizer or header["tokenizer"])
     if not f"sha256:{checkpoints.sha256(weights)}".startswith(header["tokenizer"]):
         raise checkpoints.CheckpointError(
             f"The prior {name} has learned the tokens of another tokenizer than {weights}."
         )
-    return load_prior(name), load_tokenizer(str(weights)), (int(height), int(width))
+    return load_prior(name), load_tokenizer(str(weights)), grid
 
 
 def load_codec(name: str = "book", tokenizer: str | None = None) -> Codec:
-    """The codec of a trained prior, by the prior's name, hash or path, and its tokenizer (see `load_pipeline`)."""
+    """The codec of a trained prior, by the prior's name, hash or path, and its tokenizer (see `load_pipeline`).
+
+    It codes in the order that the prior's weights file names ("order"), or else in raster order. Raises what
+    `load_pipeline` and `Codec` raise.
+    """
     prior, decoder, grid = load_pipeline(name, tokenizer)
     header = checkpoints.read_header(checkpoints.find("prior", name))
     weights = checkpoints.find("tokenizer", tokenizer or header["tokenizer"])
-    return Codec(prior, decoder, checkpoints.sha256(weights), grid)
+    order = codec.named_order(header["order"], prior.length) if "order" in header else None
+    return Codec(prior, decoder, checkpoints.sha256(weights), grid, order)
 
 
 def decompress(data: bytes) -> torch.Tensor:
-    """The bytes of a `.ptb` file to its picture, `(H, W, 3) uint8`, by the shipped model that the file names.
+    """The bytes of a `.ptb` file to its picture, `(H, W, C) uint8`, by the shipped model that the file names.
 
     Raises `codec.CodecError` as `codec.find` and `Codec.decompress` do.
     """
@@ -75,6 +89,7 @@ def decompress(data: bytes) -> torch.Tensor:
 __all__ = [
     "Codec",
     "ImageTokenizer",
+    "Judge",
     "Prior",
     "causality",
     "checkpoints",
@@ -82,8 +97,10 @@ __all__ = [
     "data",
     "decompress",
     "fixedpoint",
+    "judges",
     "load_autoencoder",
     "load_codec",
+    "load_judge",
     "load_pipeline",
     "load_prior",
     "load_tokenizer",

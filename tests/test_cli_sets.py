@@ -1,0 +1,261 @@
+"""The command line with digits, several codebooks, classes and orders; tiny models, trained for a few steps."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import arlib
+from arlib import checkpoints, data, orders, sampling, tokenset
+from arlib.cli import common, generate, moments, train
+
+FRAME = data.files("supertuxkart", "valid")[0]
+RUN = ["--name", "x", "--out", "run"]
+TOKENIZER, PRIOR = ["train", "tokenizer", *RUN], ["train", "prior", *RUN]
+GENERATE = ["generate", "--out", "new"]
+WRONG: dict[str, tuple[list[object], str]] = {
+    "an unknown quantizer": ([*TOKENIZER, "--quantizer", "fsq"], "bsq or vq"),
+    "no codebook": ([*TOKENIZER, "--codebooks", 0], "at least one codebook"),
+    "19 bits of vq": ([*TOKENIZER, "--quantizer", "vq", "--bits", 19], "1 to 18 bits"),
+    "numbers that cannot be shared": ([*TOKENIZER, "--quantizer", "vq", "--codebooks", 3], "share 32 numbers"),
+    "scales in words": ([*TOKENIZER, "--quantizer", "vq", "--scales", "one"], "sides like 1,2,4"),
+    "scales that do not begin with 1": ([*TOKENIZER, "--quantizer", "vq", "--scales", "2,4"], "begin with 1"),
+    "scales of bsq": ([*TOKENIZER, "--scales", "1,2"], "goes with --quantizer vq"),
+    "a patch that tiles no digit": ([*TOKENIZER, "--data", "digits", "--patch-size", 5], "28×28"),
+    "an unknown order": ([*PRIOR, "--order", "spiral"], "raster, random or scales"),
+    "scales of the book's tokens": ([*PRIOR, "--order", "scales"], "tokens of a pyramid"),
+    "classes of the book's tokens": ([*PRIOR, "--classes"], "no labels"),
+    "valid tokens of no file": ([*PRIOR, "--valid", "none"], "cannot be read"),
+    "another tokenizer than the tokens'": ([*PRIOR, "--tokenizer", "text.safetensors"], "no file"),
+    "a split of no set": (["tokenize", "train", "x.tokens", "--data", "mario"], "no data set 'mario'"),
+    "a split that the digits have not": (["tokenize", "unseen", "x.tokens", "--data", "digits"], "train, valid, test"),
+    "digits for a tokenizer of colours": (["tokenize", "valid", "x.tokens", "--data", "digits"], r"\(B, H, W, 3\)"),
+    "figures of no set": (["evaluate", "--data", "mario"], "no data set 'mario'"),
+    "a label without classes": ([*GENERATE, "--label", "dog"], "learned no classes"),
+    "guidance without a label": ([*GENERATE, "--guidance", 2], "name a label"),
+    "an order in words": ([*GENERATE, "--order", "spiral"], "raster, random, or 'shuffled'"),
+    "an order that was not learned": ([*GENERATE, "--order", "random"], "order"),
+    "several at once in one order": ([*GENERATE, "--at-once", 2], "any order"),
+    "none at once": ([*GENERATE, "--at-once", 0], "at least 1"),
+    "keep without from": ([*GENERATE, "--keep", "top"], "go together"),
+    "from without keep": ([*GENERATE, "--from", FRAME], "go together"),
+    "two ways to keep": ([*GENERATE, "--from", FRAME, "--keep", "top", "--keep-rows", 3], "go together"),
+    "an unknown part": ([*GENERATE, "--from", FRAME, "--keep", "middle"], "top, bottom, left, right, outside"),
+    "a mask of no file": ([*GENERATE, "--from", FRAME, "--mask", "none.png"], "no file"),
+    "a mask of another size": ([*GENERATE, "--from", FRAME, "--mask", "small.png"], "--fit"),
+    "a folder that cannot be made": ([*GENERATE[:2], "small.png/new", "--count", 1], "cannot be made"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_input_is_one_line_and_exit_code_two_and_leaves_nothing(run, tmp_path, monkeypatch, case):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (64, 64), "red").save("small.png")
+    if case == "a folder that cannot be made":  # found out after the sampling, so that it is made short
+        monkeypatch.setattr(sampling, "generate", lambda *rest, **more: torch.zeros(1, 600, dtype=torch.int64))
+    arguments, words = WRONG[case]
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("arlib: ")
+    assert err.count("\n") == 1
+    assert re.search(words, err), err
+    assert [path.name for path in tmp_path.iterdir()] == ["small.png"]
+
+
+@pytest.fixture
+def few(monkeypatch) -> None:
+    """A few digits of each split, as all of them take a while."""
+    load, labels = data.load, data.labels
+    monkeypatch.setattr(data, "load", lambda name, split: load(name, split)[::250])
+    monkeypatch.setattr(data, "labels", lambda name, split: labels(name, split)[::250])
+
+
+KINDS: dict[str, tuple[list[object], list[object], tuple[int, ...]]] = {
+    "one codebook, raster": (["--patch-size", 7, "--quantizer", "vq"], [], (4, 4)),
+    "one codebook, any order": (["--patch-size", 7], ["--order", "random"], (4, 4)),
+    "product": (["--patch-size", 14, "--quantizer", "vq", "--codebooks", 2], [], (2, 2, 2)),
+    "residual, any order": (
+        ["--patch-size", 14, "--quantizer", "vq", "--codebooks", 2, "--residual"],
+        ["--order", "random"],
+        (2, 2, 2),
+    ),
+    "scales": (["--patch-size", 7, "--quantizer", "vq", "--scales", "1,2,4"], ["--order", "scales"], (21,)),
+    "scales, one at a time": (["--patch-size", 7, "--quantizer", "vq", "--scales", "1,2,4"], [], (21,)),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_digits_from_the_first_command_to_the_last(run, few, tmp_path, monkeypatch, kind):
+    monkeypatch.chdir(tmp_path)
+    how, order, shape = KINDS[kind]
+    quick = ["--steps", 6, "--batch-size", 8, "--width", 8, "--depth", 1]
+    learn = ["--name", "x", "--data", "digits", "--bits", 4, *how, *quick]
+    assert run("train", "tokenizer", "--out", "tokenizer", *learn)[0] == 0
+    tokenizer = Path("tokenizer/tokenizer-x.safetensors")
+    card = tokenizer.with_suffix(".md").read_text(encoding="utf-8")
+    assert "| licence | CC BY-SA 3.0, that of MNIST |" in card
+    assert "valid codebook usage" in card
+    for split in ("train", "valid"):
+        code, out, _ = run("tokenize", split, f"{split}.tokens", "--data", "digits", "--tokenizer", tokenizer)
+        assert code == 0
+        assert "bytes of pixels" in " ".join(out.split())
+    written = tokenset.read("valid.tokens")
+    assert torch.equal(written.grids, arlib.load_tokenizer(str(tokenizer)).encode(data.load("digits", "valid")))
+    assert written.labels is not None
+    assert torch.equal(written.labels, data.labels("digits", "valid"))
+    known = ["--tokens", "train.tokens", "--valid", "valid.tokens", "--tokenizer", tokenizer, "--classes"]
+    assert run("train", "prior", "--name", "x", "--out", "prior", *known, *order, *quick, "--heads", 1)[0] == 0
+    prior = Path("prior/prior-x.safetensors")
+    header = checkpoints.read_header(prior)
+    assert checkpoints.parse_grid(header["grid"]) == shape
+    assert header["config"]["classes"] == 10
+    assert header.get("order") == ("shuffled 7" if "random" in order else None)
+    card = prior.with_suffix(".md").read_text(encoding="utf-8")
+    assert "with their labels" in card
+    assert ("in random orders" in card) == ("random" in order)
+
+    names = ["--prior", prior, "--tokenizer", tokenizer]
+    assert run("generate", "--out", "new", "--count", 2, "--label", 7, "--guidance", 1.5, *names)[0] == 0
+    with Image.open("new/0001.png") as image:
+        assert (image.mode, image.size) == ("L", (28, 28))
+    assert "no class '10'; there are 0, 1, 2" in run("generate", "--out", "new", "--label", 10, *names)[2]
+    digit = data.load("digits", "valid")[0]
+    data.write_image("digit.png", digit)
+    assert run("generate", "--out", "done", "--from", "digit.png", "--keep", "top", "--count", 1, *names)[0] == 0
+    assert run("reconstruct", "digit.png", "again.png", "--tokenizer", tokenizer)[0] == 0
+    again = arlib.load_tokenizer(str(tokenizer)).reconstruct(digit[None])[0]
+    assert torch.equal(data.read_image("again.png", 28, 28, channels=1), again)
+    code, out, _ = run("evaluate", "--data", "digits", *names)
+    assert code == 0
+    assert re.search(r"valid +│ 20 ", out)
+
+
+def test_what_a_run_can_do_at_six_moments_is_kept(run, few, tmp_path):
+    out = tmp_path / "run"
+    tokenizer = ["train", "tokenizer", "--name", "x", "--out", out, "--data", "digits", "--patch-size", 7]
+    assert run(*tokenizer, "--width", 8, "--depth", 1, "--steps", 300, "--batch-size", 2)[0] == 0
+    steps = [1, 4, 11, 33, 100, 300]
+    paths = sorted((out / "moments").iterdir())
+    assert [path.name for path in paths] == [f"reconstructions-{step:07}.png" for step in steps]
+    # Ten digits of 28×28 above their reconstructions, with lines of two pixels between them.
+    height, width = 2 * 28 + 2, 10 * 28 + 9 * 2
+    pages = [data.read_image(path, height, width, channels=1) for path in paths]
+    digits = data.load("digits", "valid")
+    assert all(torch.equal(page[:28, 30:58], digits[1]) for page in pages)
+    last = arlib.load_tokenizer(str(out / "tokenizer-x.safetensors")).reconstruct(digits[:1])[0]
+    assert (pages[-1][30:, :28].int() - last.int()).abs().max() <= 1  # the file is in float16
+    assert not torch.equal(pages[0][30:], pages[-1][30:])
+    board = EventAccumulator(str(out / "curves"), size_guidance={"images": 0})
+    board.Reload()
+    assert [event.step for event in board.Images("reconstructions")] == steps
+
+
+def test_samples_of_a_moment_are_the_same_each_time_and_a_column_is_a_class(tmp_path):
+    tokenizer = arlib.ImageTokenizer(7, 8, 1, arlib.quantizers.BSQ(4), channels=1)
+    prior = arlib.Prior(16, 16, 8, 1, 1, classes=10).eval()
+    (tmp_path / "curves").mkdir()
+    write = moments.samples(tmp_path, prior, tokenizer, (4, 4))
+    write(1)
+    write(2)
+    first, second = sorted((tmp_path / "moments").iterdir())
+    assert first.read_bytes() == second.read_bytes()
+    page = data.read_image(first, 4 * 28 + 6, 10 * 28 + 18, channels=1)
+    tokens = sampling.generate(prior, 40, label=torch.arange(40) % 10)
+    images = tokenizer.decode(orders.unraster(tokens, 4, 4))
+    assert torch.equal(page[30:58, 60:88], images[12])
+
+
+def test_a_contact_sheet_fills_its_last_row_with_white():
+    images = torch.arange(3, dtype=torch.uint8)[:, None, None, None].expand(3, 2, 2, 3)
+    sheet = moments.contact_sheet(images, 2, gap=1)
+    assert sheet[..., 0].tolist() == [
+        [0, 0, 255, 1, 1],
+        [0, 0, 255, 1, 1],
+        [255] * 5,
+        [2, 2, 255, 255, 255],
+        [2, 2, 255, 255, 255],
+    ]
+
+
+def test_the_parts_that_are_kept():
+    tokenizer = arlib.ImageTokenizer(1, 8, 0, arlib.quantizers.BSQ(4), channels=1)
+    image = torch.zeros(4, 6, 1, dtype=torch.uint8)
+
+    def drawn(keep: str) -> list[str]:
+        places = generate.places_in(generate.to_draw(image, 1, None, keep, None, False), tokenizer, (4, 6))
+        return ["".join(".#"[place] for place in row) for row in places.view(4, 6).long().tolist()]
+
+    assert drawn("top") == ["......", "......", "######", "######"]
+    assert drawn("bottom") == ["######", "######", "......", "......"]
+    assert drawn("left") == ["...###"] * 4
+    assert drawn("right") == ["###..."] * 4
+    assert drawn("outside") == ["......", ".####.", ".####.", "......"]
+    rows = generate.to_draw(image, 2, 1, None, None, False)
+    assert rows.tolist() == [[False] * 6] * 2 + [[True] * 6] * 2
+
+
+def test_a_token_is_drawn_where_any_of_its_pixels_is(tmp_path):
+    hole = torch.zeros(28, 28, 1, dtype=torch.uint8)
+    hole[13, 20] = 255  # row 1, column 2 of a grid of 4×4
+    data.write_image(tmp_path / "mask.png", hole)
+    image = torch.zeros(28, 28, 1, dtype=torch.uint8)
+    drawn = generate.to_draw(image, 7, None, None, tmp_path / "mask.png", False)
+    one = arlib.ImageTokenizer(7, 8, 0, arlib.quantizers.BSQ(4), channels=1)
+    assert generate.places_in(drawn, one, (4, 4)).nonzero().flatten().tolist() == [6]
+    assert generate.places_in(drawn, one, (4, 4, 2)).nonzero().flatten().tolist() == [12, 13]
+    pyramid = arlib.scales.Pyramid(arlib.quantizers.VQ(4, 2), (1, 2, 4))
+    several = arlib.ImageTokenizer(7, 8, 0, pyramid, channels=1)
+    # The whole, the upper right quarter, and the same token as above.
+    assert generate.places_in(drawn, several, (21,)).nonzero().flatten().tolist() == [0, 2, 5 + 6]
+
+
+def test_what_is_kept_stays_and_the_rest_is_drawn(run, tmp_path):
+    """A frame whose left half is kept: the decoder sees a new token only near the seam."""
+    assert run("generate", "--out", tmp_path, "--count", 1, "--from", FRAME, "--keep", "left")[0] == 0
+    whole = arlib.load_tokenizer("book").reconstruct(data.read_image(FRAME)[None])[0]
+    completed = data.read_image(tmp_path / "0000.png")
+    assert torch.equal(completed[:, :50], whole[:, :50])
+    assert not torch.equal(completed[:, 100:], whole[:, 100:])
+
+
+def test_labels_by_name_and_by_number():
+    assert common.label_number("dog", 10, "cifar10") == common.label_number("5", 10, "cifar10") == 5
+    assert common.label_number("5", 10, "digits") == 5
+    assert common.label_number(None, 0, "digits") is None
+    with pytest.raises(data.DataError, match="there are airplane, automobile"):
+        common.label_number("unicorn", 10, "cifar10")
+    with pytest.raises(data.DataError, match="there are 0, 1"):
+        common.label_number("dog", 10, "digits")
+    with pytest.raises(data.DataError, match="there are 0 to 2"):
+        common.label_number("3", 3, "supertuxkart")
+
+
+def test_the_pictures_that_a_tokenizer_learns():
+    """Digits are never mirrored: a mirrored 2 is no digit."""
+    given = []
+
+    def record(loss, examples, *rest):
+        given.append(examples)
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train.training, "fit", record)
+        with pytest.raises(KeyboardInterrupt):
+            train.tokenizer("x", Path("nowhere"), patch_size=7, source="digits")
+    assert torch.equal(given[0], data.load("digits", "train"))
+
+
+def test_held_out_tokens_must_be_others_of_the_same_tokenizer(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tokens = torch.randint(16, (4, 2, 2))
+    tokenset.write("a.tokens", tokens, 16, "ab" * 32)
+    tokenset.write("b.tokens", tokens, 16, "cd" * 32)
+    common = ["train", "prior", "--name", "x", "--out", "run", "--tokens", "a.tokens"]
+    assert "is to be learned and to be held out" in run(*common, "--valid", "a.tokens")[2]
+    assert "b.tokens come from another tokenizer" in run(*common, "--valid", "b.tokens")[2]
+    assert "made by another tokenizer" in run(*common, "--tokenizer", "book")[2]
+    assert "come from different tokenizers" in run(*common, "--tokens", "b.tokens")[2]
+    assert not Path("run").exists()

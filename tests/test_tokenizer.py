@@ -1,5 +1,6 @@
 """The image tokenizer: shapes, exactness, reach, and input that it cannot take."""
 
+from collections.abc import Callable
 from typing import cast
 
 import pytest
@@ -7,8 +8,9 @@ import torch
 from torch import nn
 
 from arlib.patches import patchify
-from arlib.quantizers import BSQ
-from arlib.tokenizer import ImageTokenizer, to_float, to_uint8
+from arlib.quantizers import BSQ, VQ, Product, Residual
+from arlib.scales import Pyramid
+from arlib.tokenizer import ImageTokenizer, Quantizer, to_float, to_uint8
 
 
 @pytest.fixture
@@ -110,3 +112,227 @@ def test_grey_levels_survive_the_way_to_float_and_back():
     levels = torch.arange(256, dtype=torch.uint8)
     assert torch.equal(to_uint8(to_float(levels)), levels)
     assert to_uint8(torch.tensor([-9.0, 9.0])).tolist() == [0, 255]
+
+
+# ---- Other channels, several codebooks, pyramids ----
+
+
+def seen(quantizer: Quantizer) -> Quantizer:
+    """A quantizer whose codes are random latents, as if it had been trained."""
+    generator = torch.Generator().manual_seed(0)
+    for part in quantizer.modules():
+        if isinstance(part, VQ):
+            part.codes.copy_(0.3 * torch.randn(part.codes.shape, generator=generator))
+            part.usage.fill_(1.0)
+    return quantizer
+
+
+def build(quantizer: Quantizer, channels: int, depth: int = 1, patch_size: int = 2) -> ImageTokenizer:
+    torch.manual_seed(0)
+    return ImageTokenizer(patch_size, 8, depth, quantizer=seen(quantizer), channels=channels).eval()
+
+
+# Of each a grid of 5 × 7, no side of which is the number of channels, of codebooks or of a latent's numbers.
+KINDS: dict[str, Callable[[], Quantizer]] = {
+    "BSQ": lambda: BSQ(6),
+    "VQ": lambda: VQ(16, 6),
+    "Product": lambda: Product([VQ(16, 4), VQ(16, 2)]),
+    "Residual": lambda: Residual([VQ(16, 6), VQ(16, 6), VQ(16, 6), VQ(16, 6)]),
+}
+HEIGHT, WIDTH = 5, 7
+
+
+def pictures(channels: int, height: int = 2 * HEIGHT, width: int = 2 * WIDTH) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randint(256, (3, height, width, channels), dtype=torch.uint8, generator=generator)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("kind", KINDS)
+def test_grids_of_every_kind(kind, channels):
+    tokenizer, images = build(KINDS[kind](), channels), pictures(channels)
+    assert isinstance(tokenizer.quantizer, nn.Module)
+    grid = tokenizer.encode(images)
+    books = tokenizer.quantizer.codebooks
+    assert grid.shape == ((3, HEIGHT, WIDTH) if books == 1 else (3, HEIGHT, WIDTH, books))
+    assert grid.dtype == torch.int64
+    assert len(grid.unique()) > 4
+    assert tokenizer.token_dims == grid.dim()
+    decoded = tokenizer.decode(grid)
+    assert decoded.shape == images.shape
+    # What training sees is what the tokens alone give, up to the last bit of the straight-through sum.
+    in_training = to_uint8(tokenizer(to_float(images))[0].detach())
+    assert (in_training.int() - decoded.int()).abs().max() <= 1
+    again = ImageTokenizer.from_config(tokenizer.config).eval()
+    again.load_state_dict(tokenizer.state_dict())
+    assert torch.equal(again.decode(grid), decoded)
+    assert again.channels == channels
+
+
+def box(changed: torch.Tensor) -> tuple[int, int, int, int]:
+    """The first and the last row, the first and the last column of what is True, `(H, W)`."""
+    rows, columns = changed.nonzero().unbind(1)
+    return int(rows.min()), int(rows.max()), int(columns.min()), int(columns.max())
+
+
+def edit_one_token(tokenizer: ImageTokenizer, grid: torch.Tensor, place: tuple[int, ...]) -> torch.Tensor:
+    """Which pixels change where a token of the first picture changes, `(H, W)`, in the decoder's own floats."""
+    assert tokenizer.quantizer is not None
+    changed = grid.clone()
+    changed[(0, *place)] = (changed[(0, *place)] + 5) % tokenizer.codebook_size
+    with torch.no_grad():
+        before, after = (tokenizer._pixels(tokenizer.quantizer.decode(tokens)) for tokens in (grid, changed))
+    assert torch.equal(to_uint8(after), tokenizer.decode(changed))
+    assert torch.equal(before[1:], after[1:])
+    return (before != after).any(-1)[0]
+
+
+def patches_around(row: int, column: int, reach: int, patch_size: int = 2) -> tuple[int, int, int, int]:
+    """The box of pixels of the patches up to `reach` away, cut off at the picture's edge."""
+    first, left = max(row - reach, 0), max(column - reach, 0)
+    last, right = min(row + reach, HEIGHT - 1), min(column + reach, WIDTH - 1)
+    return first * patch_size, (last + 1) * patch_size - 1, left * patch_size, (right + 1) * patch_size - 1
+
+
+def changes_lie_where_they_should(tokenizer: ImageTokenizer, grid: torch.Tensor, depth: int) -> bool:
+    """Does the edit of any one token change the patches around it, as far as the decoder reaches, and no others?"""
+    for row, column in ((0, 0), (2, 3), (4, 1), (1, 6), (3, 5)):
+        for place in [(row, column, book) for book in range(grid.shape[3])] if grid.dim() == 4 else [(row, column)]:
+            if box(edit_one_token(tokenizer, grid, place)) != patches_around(row, column, depth):
+                return False
+    return True
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_token_changes_its_own_place_in_the_picture(kind, channels, depth):
+    tokenizer = build(KINDS[kind](), channels, depth)
+    assert changes_lie_where_they_should(tokenizer, tokenizer.encode(pictures(channels)), depth)
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_pixel_changes_the_tokens_of_its_own_place(kind, depth):
+    """The encoder: latents change as far as it reaches, and tokens nowhere else."""
+    tokenizer, images = build(KINDS[kind](), 1, depth), pictures(1)
+    for row, column in ((0, 0), (2, 3), (4, 1), (1, 6)):
+        changed = images.clone()
+        changed[0, 2 * row, 2 * column] ^= 255
+        with torch.no_grad():
+            before, after = (tokenizer(to_float(batch))[1] for batch in (images, changed))
+        where = (before != after).any(-1)[0]
+        assert box(where) == patches_around(row, column, depth, patch_size=1)
+        tokens = (tokenizer.encode(images) != tokenizer.encode(changed)).view(3, HEIGHT, WIDTH, -1).any(-1)
+        assert not (tokens[0] & ~where).any()
+
+
+def viewed_pixels(self, latent):
+    """The mistake: `(B, h, w, d)` memory read as `(B, d, h, w)`."""
+    batch, height, width, dim = latent.shape
+    return self.decoder(latent.reshape(batch, dim, height, width)).permute(0, 2, 3, 1).float()
+
+
+def viewed_latent(self, pixels):
+    encoded = self.encoder(pixels.permute(0, 3, 1, 2))
+    batch, dim, height, width = encoded.shape
+    return encoded.reshape(batch, height, width, dim).float()
+
+
+def test_a_view_in_place_of_a_permute_is_found_by_the_edit(monkeypatch):
+    """It fails by no shape, and written in both directions it even trains; the edit of one token finds it each time."""
+    images = pictures(1)
+    tokenizer = build(KINDS["Product"](), 1)
+    right = tokenizer.encode(images)
+    monkeypatch.setattr(ImageTokenizer, "_pixels", viewed_pixels)
+    assert tokenizer.decode(right).shape == images.shape
+    assert not changes_lie_where_they_should(tokenizer, right, 1)
+
+    monkeypatch.setattr(ImageTokenizer, "_latent", viewed_latent)
+    wrong = tokenizer.encode(images)
+    assert wrong.shape == right.shape
+    in_training = to_uint8(tokenizer(to_float(images))[0].detach())
+    assert (in_training.int() - tokenizer.decode(wrong).int()).abs().max() <= 1  # both ways agree with each other
+    assert not changes_lie_where_they_should(tokenizer, wrong, 1)
+
+
+def test_a_view_in_one_direction_is_found_by_the_reconstruction_too(monkeypatch):
+    images, tokenizer = pictures(1), build(KINDS["VQ"](), 1)
+    in_training = to_uint8(tokenizer(to_float(images))[0].detach())
+    monkeypatch.setattr(ImageTokenizer, "_pixels", viewed_pixels)
+    assert (in_training.int() - tokenizer.decode(tokenizer.encode(images)).int()).abs().max() > 1
+
+
+def test_rows_for_columns_fail_by_their_shape_on_a_grid_that_is_not_square(monkeypatch):
+    images, tokenizer = pictures(3), build(KINDS["VQ"](), 3)
+
+    def transposed(self, latent):
+        return self.decoder(latent.permute(0, 3, 2, 1)).permute(0, 2, 3, 1).float()
+
+    monkeypatch.setattr(ImageTokenizer, "_pixels", transposed)
+    assert tokenizer.decode(tokenizer.encode(images)).shape == (3, 14, 10, 3)
+
+
+def test_a_pyramid_of_tokens():
+    tokenizer, images = build(Pyramid(VQ(16, 6), (1, 2, 5)), 1), pictures(1, 10, 10)
+    tokens = tokenizer.encode(images)
+    assert tokens.shape == (3, 1 + 4 + 25)
+    assert tokens.dtype == torch.int64
+    assert tokenizer.token_dims == 2
+    in_training = to_uint8(tokenizer(to_float(images))[0].detach())
+    assert (in_training.int() - tokenizer.decode(tokens).int()).abs().max() <= 1
+    for count in (1, 5, 30):
+        assert tokenizer.decode(tokens[:, :count]).shape == images.shape
+    assert not torch.equal(tokenizer.decode(tokens[:, :5]), tokenizer.decode(tokens))
+    again = ImageTokenizer.from_config(tokenizer.config).eval()
+    again.load_state_dict(tokenizer.state_dict())
+    assert torch.equal(again.decode(tokens), tokenizer.decode(tokens))
+
+
+def test_a_pyramids_token_changes_the_place_of_its_cell():
+    """A cell reaches its neighbours' centres, as enlarging interpolates; φ adds one patch, and so does each block."""
+    sides, finest, depth = (1, 2, 4, 8), 8, 1
+    tokenizer = build(Pyramid(VQ(16, 6), sides), 1, depth)
+    tokens = tokenizer.encode(pictures(1, 16, 16))
+    first = 0
+    for side in sides:
+        for row, column in {(0, 0), (side - 1, side // 2), (side // 2, 0)}:
+            changed = edit_one_token(tokenizer, tokens, (first + row * side + column,))
+            top, bottom, left, right = (pixel // 2 for pixel in box(changed))
+            size = finest // side
+            spread = (size if side < finest else 0) // 2 + 1 + depth
+            if side == 1:  # one cell is the same everywhere
+                assert (top, bottom, left, right) == (0, 7, 0, 7)
+                continue
+            assert top == max(0, row * size - spread)
+            assert bottom == min(finest - 1, (row + 1) * size - 1 + spread)
+            assert left == max(0, column * size - spread)
+            assert right == min(finest - 1, (column + 1) * size - 1 + spread)
+        first += side**2
+
+
+def test_what_other_grids_refuse():
+    grey = build(KINDS["Product"](), 1)
+    with pytest.raises(ValueError, match=r"\(B, H, W, 1\) uint8, not \(3, 10, 14, 3\) uint8"):
+        grey.encode(pictures(3))
+    with pytest.raises(ValueError, match=r"a grid \(B, h, w, codebooks\) int64, not \(1, 5, 7\) int64"):
+        grey.decode(torch.zeros(1, 5, 7, dtype=torch.int64))
+    with pytest.raises(ValueError, match="has 2 codebooks, not 3"):
+        grey.decode(torch.zeros(1, 5, 7, 3, dtype=torch.int64))
+    with pytest.raises(ValueError, match=r"\[0, 16\)"):
+        grey.decode(torch.full((1, 5, 7, 2), 16))
+    with pytest.raises(ValueError, match=r"a grid \(B, h, w\) int64"):
+        build(KINDS["VQ"](), 1).decode(torch.zeros(1, 5, 7, 1, dtype=torch.int64))
+    pyramid = build(Pyramid(VQ(16, 6), (1, 2, 5)), 1)
+    with pytest.raises(ValueError, match="pictures of 10×10 pixels, not of 10×14"):
+        pyramid.encode(pictures(1))
+    with pytest.raises(ValueError, match=r"a sequence \(B, T\) int64"):
+        pyramid.decode(torch.zeros(1, 5, 5, dtype=torch.int64))
+    with pytest.raises(ValueError, match=r"after \[1, 5, 30\] tokens, not after 6"):
+        pyramid.decode(torch.zeros(1, 6, dtype=torch.int64))
+
+
+def test_the_configuration_of_a_colour_tokenizer_names_no_channels():
+    """So that the files that were written before there were others keep their hash."""
+    assert "channels" not in ImageTokenizer(5, 8, 1, quantizer=BSQ(4)).config
+    assert ImageTokenizer(5, 8, 1, quantizer=BSQ(4), channels=1).config["channels"] == 1

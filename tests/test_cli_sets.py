@@ -36,7 +36,7 @@ WRONG: dict[str, tuple[list[object], str]] = {
     "figures of no set": (["evaluate", "--data", "mario"], "no data set 'mario'"),
     "a label without classes": ([*GENERATE, "--label", "dog"], "learned no classes"),
     "guidance without a label": ([*GENERATE, "--guidance", 2], "name a label"),
-    "an order in words": ([*GENERATE, "--order", "spiral"], "raster, random, or 'shuffled'"),
+    "an order in words": ([*GENERATE, "--order", "spiral"], 'raster, random, or "shuffled"'),
     "an order that was not learned": ([*GENERATE, "--order", "random"], "order"),
     "several at once in one order": ([*GENERATE, "--at-once", 2], "any order"),
     "none at once": ([*GENERATE, "--at-once", 0], "at least 1"),
@@ -46,6 +46,7 @@ WRONG: dict[str, tuple[list[object], str]] = {
     "an unknown part": ([*GENERATE, "--from", FRAME, "--keep", "middle"], "top, bottom, left, right, outside"),
     "a mask of no file": ([*GENERATE, "--from", FRAME, "--mask", "none.png"], "no file"),
     "a mask of another size": ([*GENERATE, "--from", FRAME, "--mask", "small.png"], "--fit"),
+    "a file with a label and no classes": (["compress", FRAME, "x.ptb", "--label", 3], "learned no classes"),
     "a folder that cannot be made": ([*GENERATE[:2], "small.png/new", "--count", 1], "cannot be made"),
 }
 
@@ -128,9 +129,21 @@ def test_digits_from_the_first_command_to_the_last(run, few, tmp_path, monkeypat
     assert run("reconstruct", "digit.png", "again.png", "--tokenizer", tokenizer)[0] == 0
     again = arlib.load_tokenizer(str(tokenizer)).reconstruct(digit[None])[0]
     assert torch.equal(data.read_image("again.png", 28, 28, channels=1), again)
+    files = [] if "random" in order else ["--label", 3]
+    code, out, _ = run("compress", "digit.png", "digit.ptb", *names, *files)
+    assert (code, Path("digit.ptb").stat().st_size < 60) == (0, True)
+    assert run("decompress", "digit.ptb", "from-file.png", *names)[0] == 0
+    assert Path("from-file.png").read_bytes() == Path("again.png").read_bytes()
+    code, out, _ = run("info", "digit.ptb", *names)
+    assert re.search(rf"label +│ {'3' if files else 'none'} ", out)
     code, out, _ = run("evaluate", "--data", "digits", *names)
     assert code == 0
     assert re.search(r"valid +│ 20 ", out)
+    assert ("with their labels, in random orders." if "random" in order else "with their labels.") in " ".join(
+        out.split()
+    )
+    code, out, _ = run("evaluate", "--data", "digits", "--tokenizer", tokenizer)
+    assert (code, "bits" in out) == (0, False)
 
 
 def test_what_a_run_can_do_at_six_moments_is_kept(run, few, tmp_path):
@@ -246,6 +259,42 @@ def test_the_pictures_that_a_tokenizer_learns():
         with pytest.raises(KeyboardInterrupt):
             train.tokenizer("x", Path("nowhere"), patch_size=7, source="digits")
     assert torch.equal(given[0], data.load("digits", "train"))
+
+
+def test_cifar10_is_mirrored_has_class_names_and_no_licence(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pictures = torch.randint(256, (20, 32, 32, 3), dtype=torch.uint8)
+    monkeypatch.setattr(data, "load", lambda name, split: pictures if split == "train" else pictures[:8].flip(1))
+    monkeypatch.setattr(data, "labels", lambda name, split: torch.arange(20 if split == "train" else 8) % 10)
+    quick = ["--steps", 2, "--batch-size", 4, "--width", 8, "--depth", 1]
+    given, fit = [], train.training.fit
+
+    def record(loss, examples, *rest):
+        given.append(examples)
+        return fit(loss, examples, *rest)
+
+    monkeypatch.setattr(train.training, "fit", record)
+    learn = ["train", "tokenizer", "--name", "x", "--out", "run", "--data", "cifar10", "--patch-size", 8, "--bits", 5]
+    assert run(*learn, *quick)[0] == 0
+    assert torch.equal(given[0], torch.cat([pictures, pictures.flip(2)]))
+    tokenizer = Path("run/tokenizer-x.safetensors")
+    told = "| licence | trained on CIFAR-10 (Krizhevsky 2009), whose pictures have no licence |"
+    assert told in tokenizer.with_suffix(".md").read_text(encoding="utf-8")
+    assert checkpoints.read_header(tokenizer)["data"] == "cifar10"
+    for more, name in ([], "a"), (["--mirror"], "b"):
+        write = ["tokenize", "train", f"{name}.tokens", "--data", "cifar10", "--tokenizer", tokenizer, *more]
+        assert run(*write)[0] == 0
+    sets = ["--tokens", "a.tokens", "--tokens", "b.tokens", "--tokenizer", tokenizer]
+    assert run("train", "prior", "--name", "x", "--out", "prior", *sets, "--classes", "--heads", 1, *quick)[0] == 0
+    prior = Path("prior/prior-x.safetensors")
+    assert told in prior.with_suffix(".md").read_text(encoding="utf-8")
+    assert [len(part) for part in given[1]] == [40, 40]
+    names = ["--prior", prior, "--tokenizer", tokenizer]
+    assert run("generate", "--out", "new", "--count", 1, "--label", "dog", *names)[0] == 0
+    assert data.read_image("new/0000.png", 32, 32).shape == (32, 32, 3)
+    assert "there are airplane, automobile, bird" in run("generate", "--out", "new", "--label", "unicorn", *names)[2]
+    assert run("compress", "new/0000.png", "x.ptb", "--label", "ship", *names)[0] == 0
+    assert re.search(r"label +│ ship ", run("info", "x.ptb", *names)[1])
 
 
 def test_held_out_tokens_must_be_others_of_the_same_tokenizer(run, tmp_path, monkeypatch):

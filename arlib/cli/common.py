@@ -1,13 +1,10 @@
-"""What several groups of commands share: data sets and the sizes of their pictures, labels, and the rest of the world's
-pictures in the size that a model knows."""
+"""What several groups of commands share: data sets with the sizes of their pictures and the names of their classes."""
 
 from pathlib import Path
 
 import torch
 
 from arlib import checkpoints, data
-from arlib.scales import Pyramid
-from arlib.tokenizer import ImageTokenizer
 
 SHAPES = {"supertuxkart": (data.HEIGHT, data.WIDTH, 3), "digits": (28, 28, 1), "cifar10": (32, 32, 3)}
 
@@ -26,12 +23,6 @@ def read_picture(path: Path, tokenizer: str, fit: bool) -> torch.Tensor:
     return data.read_image(path, height, width, fit, channels)
 
 
-def picture_size(tokenizer: ImageTokenizer, grid: tuple[int, ...]) -> tuple[int, int]:
-    """Height and width in pixels of a picture of so many tokens."""
-    sides = (tokenizer.quantizer.sides[-1],) * 2 if isinstance(tokenizer.quantizer, Pyramid) else grid[:2]
-    return sides[0] * tokenizer.patch_size, sides[1] * tokenizer.patch_size
-
-
 def label_number(label: str | None, classes: int, name: str) -> int | None:
     """The number of a class that a user calls by name or number; `name` is the data set.
 
@@ -47,3 +38,9 @@ def label_number(label: str | None, classes: int, name: str) -> int | None:
     if label.isdecimal() and int(label) < classes:
         return int(label)
     raise data.DataError(f"There is no class {label!r}; there are {', '.join(names) or f'0 to {classes - 1}'}.")
+
+
+def class_name(label: int, name: str) -> str:
+    """What a data set calls its class of that number, or the number where it has no name."""
+    names = data.CLASSES.get(name, ())
+    return names[label] if label < len(names) else str(label)

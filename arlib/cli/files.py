@@ -12,7 +12,8 @@ from rich.progress import track
 from rich.table import Table
 
 import arlib
-from arlib import codec, data
+from arlib import checkpoints, codec, data
+from arlib.cli.common import class_name, data_of, label_number
 from arlib.codec import BATCH, CodecError
 from arlib.data import DataError
 
@@ -34,18 +35,22 @@ def compress(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The .ptb file to write, or a folder for many.")],
     prior: Annotated[str, typer.Option("--prior", help="Name, hash or file of the prior.")] = "book",
     tokenizer: TokenizerName = None,
+    label: Annotated[
+        str | None, typer.Option(help="The pictures' class, by name or number, if the prior knows it.")
+    ] = None,
     fit: Annotated[bool, typer.Option("--fit", help="Scale and cut images of another size.")] = False,
 ) -> None:
     """Turn pictures into .ptb files."""
     pairs = plan(sources, out, ".ptb", data.folder_files)
     model = arlib.load_codec(prior, tokenizer)
-    height, width = (model.tokenizer.patch_size * side for side in model.grid)
+    number = label_number(label, model.classes, learned_data(prior, tokenizer))
 
     def read(path: Path) -> torch.Tensor:
-        return data.read_image(path, height, width, fit)
+        return data.read_image(path, *model.size, fit, model.tokenizer.channels)
 
     def code(images: list[torch.Tensor]) -> list[bytes]:
-        return model.compress_batch(torch.stack(images))
+        labels = None if number is None else torch.full((len(images),), number)
+        return model.compress_batch(torch.stack(images), labels)
 
     done = convert(pairs, "compressing", read, code, write_bytes)
     before, after = (sum(pair[which].stat().st_size for pair in done) for which in (0, 1))
@@ -89,16 +94,24 @@ def info(
     try:
         header = codec.read_header(content)
         name = prior or codec.find(content)
-        ledger = arlib.load_codec(name, tokenizer).ledger(content)
+        model = arlib.load_codec(name, tokenizer)
+        ledger, label = model.ledger(content), model.label(content) if model.classes else None
     except CodecError as error:
         raise named(source, error) from None
     table = Table("header", "", title=str(source))
     table.add_row("version", str(header.version))
     table.add_row("model", f"{header.model} ({name})")
+    if model.classes:
+        table.add_row("label", "none" if label is None else class_name(label, learned_data(name, tokenizer)))
     table.add_row("checksum of the tokens", f"{header.tokens_checksum:08x}")
     table.add_row("checksum of the file", f"{header.file_checksum:08x}")
     console.print(table)
     console.print(ledger_table(ledger))
+
+
+def learned_data(prior: str, tokenizer: str | None) -> str:
+    """The data set that a prior's tokenizer has learned, whose classes the prior's may be."""
+    return data_of(tokenizer or checkpoints.read_header(checkpoints.find("prior", prior))["tokenizer"])
 
 
 def ledger_table(ledger: codec.Ledger) -> Table:

@@ -10,6 +10,7 @@ from rich.console import Console
 import arlib
 from arlib import checkpoints, data, metrics, orders, sampling
 from arlib.cli.common import data_of, label_number, read_picture
+from arlib.cli.samples import order_of
 from arlib.scales import Pyramid
 from arlib.tokenizer import ImageTokenizer
 
@@ -118,15 +119,3 @@ def places_in(drawn: torch.Tensor, tokenizer: ImageTokenizer, grid: tuple[int, .
 def cells_of(drawn: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
     """Which cells of a grid over the picture hold a pixel that is to be drawn, `(rows, columns) bool`."""
     return torch.nn.functional.adaptive_max_pool2d(drawn[None].float(), (rows, columns))[0] > 0
-
-
-def order_of(name: str, count: int, length: int, seed: int) -> torch.Tensor | None:
-    """The order that a user names: None for raster, `(T,)` for 'shuffled N', `(count, T)` for random ones."""
-    if name == "raster":
-        return None
-    if name == "random":
-        return orders.random(count, length, torch.Generator().manual_seed(seed))
-    kind, _, number = name.partition(" ")
-    if kind != "shuffled" or not number.isdecimal():
-        raise data.DataError(f"The order is raster, random, or 'shuffled' and a number, not {name!r}.")
-    return orders.shuffled(length, int(number))

@@ -37,11 +37,15 @@ def usage(tokenizer: ImageTokenizer, tokens: torch.Tensor) -> float:
 
 def prior_figures(prior: Prior, grids: torch.Tensor, labels: torch.Tensor | None = None) -> dict[str, str]:
     """Surprise per token and per picture, teacher-forced in float32, as `bits_of` measures it."""
-    bits = bits_of(prior, grids, labels)
-    how = ["with their labels"] if labels is not None and prior.classes is not None else []
-    how += ["in random orders"] if prior.places is not None else []
-    told = f" ({', '.join(how)})" if how else ""
+    bits, how = bits_of(prior, grids, labels), conditions(prior, labels is not None)
+    told = f" ({how})" if how else ""
     return {"valid bits": f"{bits.mean():.3f} per token, {bits.sum(1).mean():,.1f} per picture{told}"}
+
+
+def conditions(prior: Prior, labelled: bool) -> str:
+    """How `bits_of` measures a prior, in words; nothing for the plain one."""
+    how = ["with their labels"] if labelled and prior.classes is not None else []
+    return ", ".join(how + (["in random orders"] if prior.places is not None else []))
 
 
 def bits_of(prior: Prior, grids: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
@@ -69,6 +73,8 @@ def pipeline_table(tokenizer: ImageTokenizer, prior: Prior | None, title: str, n
     if prior is not None:
         table.add_column("bits per token")
         table.add_column("bits per picture")
+        how = conditions(prior, name in data.CLASSES)
+        table.caption = f"Bits are measured {how}." if how else None
     for split in data.SETS[name]:
         images = data.load(name, split)
         labels = data.labels(name, split) if name in data.CLASSES else torch.full((len(images),), -1)

@@ -1,5 +1,7 @@
 """The causal prior: against a reference written out in loops, against its own cached step, and at its limits."""
 
+import itertools
+import json
 import math
 
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from arlib import checkpoints, orders
 from arlib.transformer import Prior
 
 VOCABULARY, LENGTH = 11, 12
@@ -25,15 +28,25 @@ def sequences(count=3, length=LENGTH) -> torch.Tensor:
     return torch.randint(VOCABULARY, (count, length), generator=torch.Generator().manual_seed(1))
 
 
-def step_by_step(prior: Prior, tokens: torch.Tensor) -> torch.Tensor:
-    cache = prior.new_cache(len(tokens))
+def step_by_step(prior: Prior, tokens: torch.Tensor, **given) -> torch.Tensor:
+    cache = prior.new_cache(len(tokens), **given)
     rows = [prior.step(None, cache)]
     for token in tokens[:, :-1].T:
         rows.append(prior.step(token, cache))
     return torch.stack(rows, dim=1)
 
 
-def reference(prior: Prior, tokens: list[int]) -> np.ndarray:
+def scale_and_parent(sides: list[int]) -> list[tuple[int, int]]:
+    """Of each token its scale, and the number of the token above it: numbers of the coarser map, enlarged by torch."""
+    table, first = [(0, -1)], 0
+    for scale, (coarser, side) in enumerate(itertools.pairwise(sides), 1):
+        numbers = torch.arange(first, first + coarser**2).view(1, 1, coarser, coarser).double()
+        table += [(scale, int(parent)) for parent in F.interpolate(numbers, (side, side), mode="nearest").flatten()]
+        first += coarser**2
+    return table
+
+
+def reference(prior: Prior, tokens: list[int], order: list[int] | None = None, label: int = -1) -> np.ndarray:
     """The logits `(T, vocabulary)` of one sequence in loops over NumPy vectors, from the equations alone."""
     weights = {name: value.detach().double().numpy() for name, value in prior.state_dict().items()}
     heads, width = prior.config["heads"], prior.config["width"]
@@ -45,11 +58,22 @@ def reference(prior: Prior, tokens: list[int]) -> np.ndarray:
     def gelu(x):
         return np.array([value * (1 + math.erf(value / math.sqrt(2))) / 2 for value in x])
 
+    order = list(range(len(tokens))) if order is None else order
     stream = [weights["embedding.weight"][token] for token in tokens]
-    if prior.shift:
-        stream = [weights["start"], *stream[:-1]]
+    if "any_order" in prior.config:
+        stream = [x + weights["places"][place] for x, place in zip(stream, order, strict=True)]
+    start = weights["start"] + (weights["classes"][label] if label >= 0 else 0)
+    table = scale_and_parent(prior.config["scales"]) if "scales" in prior.config else None
+    if table:
+        stream = [start if table[t][1] < 0 else stream[table[t][1]] for t in range(len(tokens))]
+    elif prior.shift:
+        stream = [start, *stream[:-1]]
     if prior.config["positions"]:
-        stream = [x + weights["positions"][t] for t, x in enumerate(stream)]
+        stream = [x + weights["positions"][place] for x, place in zip(stream, order, strict=True)]
+
+    def seen_by(t):
+        return [s for s in range(len(tokens)) if (table[s][0] <= table[t][0] if table else s <= t)]
+
     for block in range(prior.config["depth"]):
         name = f"blocks.{block}"
         triples = [
@@ -62,9 +86,9 @@ def reference(prior: Prior, tokens: list[int]) -> np.ndarray:
                 here = slice(head * per_head, (head + 1) * per_head)
                 query = triples[t][:width][here]
                 powers = [
-                    math.exp(query @ triples[s][width : 2 * width][here] / math.sqrt(per_head)) for s in range(t + 1)
+                    math.exp(query @ triples[s][width : 2 * width][here] / math.sqrt(per_head)) for s in seen_by(t)
                 ]
-                for s, power in enumerate(powers):
+                for s, power in zip(seen_by(t), powers, strict=True):
                     attended[here] += power / sum(powers) * triples[s][2 * width :][here]
             after.append(x + weights[f"{name}.attention.out.weight"] @ attended)
         stream = [
@@ -208,3 +232,316 @@ def test_config_builds_the_same_prior():
     again = Prior.from_config(prior.config).double()
     again.load_state_dict(prior.state_dict())
     assert torch.equal(prior(sequences()), again(sequences()))
+
+
+# ---- Orders, labels, scales ----
+
+
+def random_orders(count=3) -> torch.Tensor:
+    return orders.random(count, LENGTH, torch.Generator().manual_seed(2))
+
+
+@pytest.mark.parametrize(
+    "config", [{"any_order": True}, {"any_order": True, "depth": 0}, {"any_order": True, "classes": 3}]
+)
+def test_forward_in_any_order_equals_the_reference(config):
+    prior, tokens, order = build(**config), sequences(), random_orders()
+    labels = [2, -1, 0] if "classes" in config else [-1] * 3
+    given = {"label": torch.tensor(labels)} if "classes" in config else {}
+    logits = prior(tokens, order, **given).detach().numpy()
+    for row, sample, places, label in zip(logits, tokens, order, labels, strict=True):
+        expected = reference(prior, sample.tolist(), places.tolist(), label)
+        np.testing.assert_allclose(row, expected, rtol=1e-10, atol=1e-10)
+
+
+def test_forward_with_labels_equals_the_reference():
+    prior, tokens = build(classes=3), sequences()
+    logits = prior(tokens, label=torch.tensor([1, -1, 2])).detach().numpy()
+    for row, sample, label in zip(logits, tokens, [1, -1, 2], strict=True):
+        np.testing.assert_allclose(row, reference(prior, sample.tolist(), label=label), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("sides", [(1, 2, 4), (1, 3, 4), (1, 2, 3, 5)])
+def test_forward_over_scales_equals_the_reference(sides):
+    torch.manual_seed(0)
+    prior = Prior(VOCABULARY, sum(side**2 for side in sides), 16, 2, 4, classes=2, scales=sides).double()
+    for parameter in prior.parameters():
+        torch.nn.init.normal_(parameter, std=0.4)
+    tokens = sequences(2, prior.length)
+    logits = prior(tokens, label=torch.tensor([1, -1])).detach().numpy()
+    for row, sample, label in zip(logits, tokens, [1, -1], strict=True):
+        np.testing.assert_allclose(row, reference(prior, sample.tolist(), label=label), rtol=1e-10, atol=1e-10)
+
+
+def test_a_scale_is_predicted_from_the_scales_before_whatever_it_holds_itself():
+    """How a map is drawn: all tokens so far, and zeros for those that are asked."""
+    torch.manual_seed(0)
+    prior = Prior(VOCABULARY, 21, 16, 2, 4, scales=(1, 2, 4)).double()
+    tokens = sequences(3, 21)
+    whole, first = prior(tokens), 0
+    for end in (1, 5, 21):
+        prefix = tokens[:, :end].clone()
+        prefix[:, first:] = 0
+        torch.testing.assert_close(prior(prefix)[:, first:], whole[:, first:end], rtol=1e-10, atol=1e-12)
+        first = end
+    with pytest.raises(ValueError, match="it has no steps"):
+        prior.new_cache(3)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-13)])
+@pytest.mark.parametrize("label", [None, torch.tensor([1, -1, 2])])
+def test_step_equals_forward_in_any_order_and_with_a_label(shared, dtype, tolerance, label):
+    prior, tokens = build(dtype, any_order=True, classes=3), sequences()
+    order = random_orders()[0] if shared else random_orders()
+    with torch.no_grad():
+        forward = prior(tokens, order, label)
+    stepped = step_by_step(prior, tokens, order=order, label=label)
+    assert (stepped - forward).abs().max() < tolerance * forward.abs().max()
+    # Another order or label is another distribution, so the equality says something.
+    assert (step_by_step(prior, tokens, label=label) - forward).abs().max() > 0.1
+    if label is not None:
+        assert (step_by_step(prior, tokens, order=order) - forward).abs().max() > 0.1
+
+
+def test_no_order_is_reading_order_and_no_label_is_minus_one():
+    prior, tokens = build(any_order=True, classes=3), sequences()
+    plain = prior(tokens)
+    assert torch.equal(plain, prior(tokens, torch.arange(LENGTH)))
+    assert torch.equal(plain, prior(tokens, torch.arange(LENGTH).expand(3, -1)))
+    assert torch.equal(plain, prior(tokens, label=torch.full((3,), -1)))
+    assert torch.equal(step_by_step(prior, tokens), step_by_step(prior, tokens, order=torch.arange(LENGTH)))
+
+
+def test_the_relatives_are_the_ordinary_prior_where_they_need_not_be_more():
+    """Same weights, no table of places, no class: the same bits. So old weights keep their logits."""
+    plain, tokens = build(torch.float32), sequences()
+    for config in ({"any_order": True}, {"classes": 3}):
+        relative = Prior(VOCABULARY, LENGTH, 16, 2, 4, **config)
+        missing, unexpected = relative.load_state_dict(plain.state_dict(), strict=False)
+        assert (missing, unexpected) == ([{"any_order": "places", "classes": "classes"}[next(iter(config))]], [])
+        if relative.places is not None:
+            torch.nn.init.zeros_(relative.places)
+        assert torch.equal(relative(tokens), plain(tokens))
+
+
+def ask_directly(prior: Prior, tokens: torch.Tensor, order: torch.Tensor, read: int, place: int, label=None):
+    """The distribution of `place` where it comes next after the first `read` tokens of the order: `(B, vocabulary)`."""
+    rows = []
+    for sample in range(len(tokens)):
+        rest = [other for other in order[sample, read:].tolist() if other != place]
+        moved = torch.tensor([*order[sample, :read].tolist(), place, *rest])
+        rows.append(
+            prior(tokens[sample : sample + 1], moved, None if label is None else label[sample : sample + 1])[0, read]
+        )
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("label", [None, torch.tensor([1, -1, 2])])
+def test_ask_equals_the_forward_pass_in_which_that_place_comes_next(label):
+    prior, tokens, order = build(any_order=True, classes=3), sequences(), random_orders()
+    cache = prior.new_cache(3, order, label)
+    read = 0
+    for given, count in ((0, 5), (1, 1), (2, 4), (4, 5), (4, 1)):  # reads so many more, then asks for so many
+        part = tokens[:, read : read + given] if read + given else None
+        logits = prior.ask(part, cache, count)
+        read += given
+        assert logits.shape == (3, count, VOCABULARY)
+        assert cache.read == read + 1
+        for asked in range(count):
+            expected = torch.cat(
+                [
+                    ask_directly(
+                        prior,
+                        tokens[sample : sample + 1],
+                        order[sample : sample + 1],
+                        read,
+                        int(order[sample, read + asked]),
+                        None if label is None else label[sample : sample + 1],
+                    )
+                    for sample in range(3)
+                ]
+            )
+            torch.testing.assert_close(logits[:, asked], expected.detach(), rtol=1e-10, atol=1e-11)
+    # One after the other each place would know more: the asked ones really are without each other.
+    assert (prior.ask(None, prior.new_cache(3, order, label), 4) - prior(tokens, order, label)[:, :4]).abs().max() > 0.1
+
+
+def test_asking_for_one_place_is_a_step_and_both_go_on_from_each_other():
+    prior, tokens, order = build(any_order=True), sequences(), random_orders()
+    forward = prior(tokens, order).detach()
+    stepped, asked = prior.new_cache(3, order), prior.new_cache(3, order)
+    torch.testing.assert_close(prior.ask(None, asked, 1)[:, 0], prior.step(None, stepped))
+    for number in range(LENGTH - 1):
+        row = prior.step(tokens[:, number], stepped)
+        torch.testing.assert_close(prior.ask(tokens[:, number : number + 1], asked, 1)[:, 0], row)
+    torch.testing.assert_close(asked.keys, stepped.keys)
+    torch.testing.assert_close(asked.values, stepped.values)
+    # Mixed: what was only asked for left nothing in the cache, and a step after it is the forward pass again.
+    mixed = prior.new_cache(3, order)
+    prior.ask(None, mixed, 6)
+    torch.testing.assert_close(prior.step(tokens[:, 0], mixed), forward[:, 1])
+    torch.testing.assert_close(prior.ask(tokens[:, 1:4], mixed, 3)[:, 0], forward[:, 4])
+    torch.testing.assert_close(prior.step(tokens[:, 4], mixed), forward[:, 5])
+    torch.testing.assert_close(prior.ask(tokens[:, 5:11], mixed, 1)[:, 0], forward[:, 11])
+
+
+def test_ask_in_one_order_for_all():
+    prior, tokens, order = build(any_order=True), sequences(), random_orders()[0]
+    one, each = prior.new_cache(3, order), prior.new_cache(3, order.expand(3, -1))
+    assert torch.equal(prior.ask(None, one, 3), prior.ask(None, each, 3))
+    assert torch.equal(prior.ask(tokens[:, :2], one, 3), prior.ask(tokens[:, :2], each, 3))
+
+
+def test_what_ask_refuses():
+    prior, tokens = build(any_order=True), sequences()
+    cache = prior.new_cache(3)
+    with pytest.raises(ValueError, match="start token"):
+        prior.ask(tokens[:, :1], cache, 1)
+    for count in (0, -1):
+        with pytest.raises(ValueError, match="one place at least"):
+            prior.ask(None, cache, count)
+    with pytest.raises(ValueError, match="all of them have been read"):
+        prior.ask(None, cache, LENGTH + 1)
+    assert prior.ask(None, cache, LENGTH).shape == (3, LENGTH, VOCABULARY)
+    with pytest.raises(ValueError, match="start token"):
+        prior.ask(None, cache, 1)
+    for nothing in (tokens[:, :0], tokens[:, 0]):
+        with pytest.raises(ValueError, match=r"tokens \(B, n\)"):
+            prior.ask(nothing, cache, 1)
+    with pytest.raises(ValueError, match="all of them have been read"):
+        prior.ask(tokens[:, :2], cache, LENGTH - 1)
+    for config in ({}, {"positions": False}, {"positions": False, "any_order": True}):
+        other = build(**config)
+        with pytest.raises(ValueError, match="Only a prior of any order"):
+            other.ask(None, other.new_cache(3), 2)
+
+
+def test_the_input_of_a_row_says_where_its_token_sits_and_which_place_is_asked():
+    """Without blocks a row has nothing else: token t - 1, its place order[t - 1], and the place order[t]."""
+    prior = build(any_order=True, depth=0)
+    tokens, order = sequences(1), random_orders(1)
+    with torch.no_grad():
+        logits = prior(tokens, order)
+    for first in range(LENGTH - 2):
+        moved = order.clone()
+        moved[0, [first, LENGTH - 1]] = order[0, [LENGTH - 1, first]]
+        with torch.no_grad():
+            changed = (prior(tokens, moved) != logits).any(-1)[0].nonzero().flatten().tolist()
+        assert changed == [first, first + 1, LENGTH - 1]
+
+
+ORDERS = [
+    (torch.arange(LENGTH).int(), r"\(T,\) or \(B, T\) int64"),
+    (torch.arange(LENGTH)[:-1], "An order of 12 tokens"),
+    (torch.arange(LENGTH).view(1, 1, -1), r"not \(1, 1, 12\)"),
+    (torch.arange(LENGTH) + 1, r"places in \[0, 12\)"),
+    (torch.arange(LENGTH) - 1, r"places in \[0, 12\)"),
+    (torch.arange(LENGTH).clamp(min=1), "names a place twice"),
+    (torch.arange(LENGTH).expand(2, -1), "2 orders for 3 sequences"),
+]
+
+
+@pytest.mark.parametrize(("order", "message"), ORDERS)
+def test_orders_that_are_refused(order, message):
+    prior = build(any_order=True)
+    with pytest.raises(ValueError, match=message):
+        prior(sequences(), order)
+    with pytest.raises(ValueError, match=message):
+        prior.new_cache(3, order)
+
+
+def test_an_order_of_a_beginning():
+    prior, order = build(any_order=True), random_orders()
+    torch.testing.assert_close(prior(sequences()[:, :5], order[:, :5]), prior(sequences(), order)[:, :5])
+    torch.testing.assert_close(prior(sequences()[:, :5], order), prior(sequences(), order)[:, :5])
+    with pytest.raises(ValueError, match="An order of 12 tokens"):
+        prior.new_cache(3, order[:, :5])  # a cache goes on to the end
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        (torch.tensor([0, 1, 3]), r"\[0, 3\), or are -1"),
+        (torch.tensor([0, 1, -2]), r"\[0, 3\), or are -1"),
+        (torch.tensor([0, 1]), r"\(3,\) int64, not \(2,\)"),
+        (torch.tensor([0.0, 1.0, 2.0]), r"\(3,\) int64"),
+        (torch.tensor(1), r"not \(\)"),
+    ],
+)
+def test_labels_that_are_refused(label, message):
+    prior = build(classes=3)
+    with pytest.raises(ValueError, match=message):
+        prior(sequences(), label=label)
+    with pytest.raises(ValueError, match=message):
+        prior.new_cache(3, label=label)
+
+
+def test_an_ordinary_prior_takes_neither_order_nor_label():
+    prior = build()
+    for call in (lambda **given: prior(sequences(), **given), lambda **given: prior.new_cache(3, **given)):
+        with pytest.raises(ValueError, match="learned one order"):
+            call(order=torch.arange(LENGTH))
+        with pytest.raises(ValueError, match="learned no classes"):
+            call(label=torch.zeros(3, dtype=torch.int64))
+
+
+def test_relatives_that_cannot_be():
+    for config in ({"any_order": True}, {"positions": False}, {"shift": False}):
+        with pytest.raises(ValueError, match="positions and one order"):
+            Prior(VOCABULARY, 5, 16, 1, 2, scales=(1, 2), **config)
+    with pytest.raises(ValueError, match="hold 5 tokens, not 6"):
+        Prior(VOCABULARY, 6, 16, 1, 2, scales=(1, 2))
+    with pytest.raises(ValueError, match="begin with 1 and grow"):
+        Prior(VOCABULARY, 8, 16, 1, 2, scales=(2, 2))
+
+
+PLAIN = {"vocabulary", "length", "width", "depth", "heads", "positions", "shift"}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{"classes": 3}, {"any_order": True}, {"classes": 2, "any_order": True}, {"classes": 4, "scales": (1, 2, 3)}],
+)
+def test_config_builds_the_same_relative(config):
+    length = 14 if "scales" in config else LENGTH
+    torch.manual_seed(0)
+    prior = Prior(VOCABULARY, length, 16, 2, 4, **config)
+    assert set(prior.config) == PLAIN | set(config)
+    again = Prior.from_config(json.loads(json.dumps(prior.config)))
+    assert again.config == prior.config
+    again.load_state_dict(prior.state_dict())
+    label = torch.tensor([1, 0, -1]) if "classes" in config else None
+    order = random_orders() if "any_order" in config else None
+    assert torch.equal(prior(sequences(3, length), order, label), again(sequences(3, length), order, label))
+
+
+def test_gradients_reach_every_weight_of_the_relatives():
+    torch.manual_seed(0)
+    for prior in (
+        Prior(VOCABULARY, LENGTH, 16, 2, 4, classes=2, any_order=True),
+        Prior(VOCABULARY, 14, 16, 2, 4, classes=2, scales=(1, 2, 3)),
+    ):
+        tokens = sequences(3, prior.length)
+        order = random_orders() if prior.places is not None else None
+        loss = F.cross_entropy(prior(tokens, order, torch.tensor([0, 1, -1])).transpose(1, 2), tokens)
+        loss.backward()
+        assert all(parameter.grad is not None and parameter.grad.any() for parameter in prior.parameters())
+        assert prior.classes is not None
+        assert prior.classes.grad is not None
+        before = prior.classes.grad.clone()
+        prior.classes.grad = None
+        F.cross_entropy(prior(tokens, order).transpose(1, 2), tokens).backward()
+        assert prior.classes.grad is None  # no label, no gradient of a class
+        assert before.any(dim=1).all()
+
+
+def test_the_books_prior_is_what_it_was():
+    """Its configuration and its weights have the old names, so that its digest is the old one too."""
+    prior = checkpoints.load("prior", "book", Prior.from_config)
+    assert set(prior.config) == PLAIN
+    names = {name.split(".")[0] for name in prior.state_dict()}
+    assert names == {"embedding", "start", "positions", "blocks", "norm", "head"}
+    assert prior.config["shift"]
+    assert prior.config["positions"]
+    assert prior.places is prior.classes is prior.scales is None

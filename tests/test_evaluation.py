@@ -189,7 +189,7 @@ def test_a_prior_without_classes_has_no_accuracy_and_any_order_has_its_options(e
 def test_what_cannot_be_measured_is_refused(evaluate):
     assert "--count is at least 100" in str(evaluate("--prior", "tiny", "--count", "99"))
     assert "temperature" in str(evaluate("--prior", "tiny", "--temperature", "0"))
-    assert "An order is raster" in str(evaluate("--prior", "any", "--order", "snake"))
+    assert "is no order of tokens" in str(evaluate("--prior", "any", "--order", "snake"))
 
 
 def test_usefulness_is_printed_for_samples_real_pictures_and_both(evaluate, monkeypatch):

@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 import arlib
-from arlib import checkpoints, data, evaluation, metrics, orders, sampling
+from arlib import checkpoints, codec, data, evaluation, metrics, orders, sampling
 from arlib.evaluation import BLIND, Scores
+from arlib.transformer import Prior
 
 app = typer.Typer()
 console = Console()
@@ -53,49 +54,32 @@ def evaluate_samples(
 
     with console.status(f"sampling {count:,} pictures"):
         begun = time.perf_counter()
-        tokens = sampling.generate(
-            model,
-            count,
-            seed,
-            temperature,
-            top_k,
-            top_p,
-            order=places,
-            label=labels,
-            guidance=guidance,
-            at_once=at_once,
-        )
+        settings = (seed, temperature, top_k, top_p)
+        spoken = {"order": places, "label": labels, "guidance": guidance, "at_once": at_once}
+        tokens = sampling.generate(model, count, *settings, **spoken)  # type: ignore[arg-type]
         images = decoder.decode(orders.unraster(tokens, *grid))
         speed = count / (time.perf_counter() - begun)
     with console.status("judging them"):
-        samples, real = evaluation.score(judge, reference, images, labels), evaluation.score_real(reference, count)
-        table = Table("measure", "samples", "reconstructions", "real pictures", "what it cannot see")
-        table.title = f"{count:,} samples of {prior}, judged by {name}"
-        weights = checkpoints.find("tokenizer", tokenizer or header["tokenizer"])
-        found = evaluation.real_tokens(name, decoder, checkpoints.sha256(weights), max(count, MOST_DECODED))
-        again, decoded = None, "–"
+        weights = checkpoints.sha256(checkpoints.find("tokenizer", tokenizer or header["tokenizer"]))
+        found = evaluation.real_tokens(name, decoder, weights, max(count, MOST_DECODED))
+        samples = evaluation.score(judge, reference, images, labels)
+        again, decoded, rest = None, "–", ("–", "–")
         if found is not None:
-            grids, truth = found
-            decoded_images = decoder.decode(grids)
+            decoded_images, truth = decoder.decode(found[0]), found[1]
             again = evaluation.score(judge, reference, decoded_images[:count], truth[:count])
-            decoded = f"{metrics.frechet(judge.features(images), judge.features(decoded_images)):.1f}"
-        add_scores(table, name, samples, again, real)
-        table.add_row("Fréchet distance to decoded tokens", decoded, "", "", BLIND["decoded"])
-        kinds = [f"{metrics.distinct(tokens):,} of {count:,}", ""]
-        bits = [mean_bits(model, tokens, places, labels), ""]
-        if found is not None:
-            kinds[1] = f"{metrics.distinct(grids):,} of {len(grids):,}"
-            some = slice(0, count)
-            given = truth[some] if model.classes is not None else None
-            bits[1] = mean_bits(model, orders.raster(grids[some]), places, given)
-        table.add_row("distinct", *kinds, "", BLIND["distinct"])
-        table.add_row("bits a picture", *bits, "", BLIND["bits"])
-        table.add_row("pictures a second", f"{speed:,.1f}", "", "", BLIND["speed"])
+            decoded = f"{metrics.frechet(judge.features(images), judge.features(decoded_images)):.2f}"
+            rest = token_figures(model, orders.raster(found[0][:count]), places, truth[:count])
+        kinds, bits = zip(token_figures(model, tokens, places, labels), rest, strict=True)
+    table = Table("measure", "samples", "reconstructions", "real pictures", "what it cannot see")
+    table.title = f"{count:,} samples of {prior}, judged by {name}"
+    add_scores(table, name, samples, again, evaluation.score_real(reference, count))
+    table.add_row("Fréchet distance to decoded tokens", decoded, "", "", BLIND["decoded"])
+    table.add_row("distinct", *kinds, "", BLIND["distinct"])
+    table.add_row("bits a picture", *bits, "", BLIND["bits"])
+    table.add_row("pictures a second", f"{speed:,.1f}", "", "", BLIND["speed"])
     console.print(table)
     if found is None:
-        console.print(
-            f"Reconstructions need the pictures of {name} (make {name}), or a set of their tokens with labels."
-        )
+        console.print(f"Reconstructions need the pictures of {name} (make {name}), or their tokens with labels.")
     if usefulness and labels is not None:
         console.print(usefulness_table(name, images, labels, steps, seed))
 
@@ -115,18 +99,22 @@ def order_of(name: str, count: int, length: int, seed: int) -> torch.Tensor | No
         return None
     if name == "random":
         return orders.random(count, length, torch.Generator().manual_seed(seed))
-    kind, _, number = name.partition(" ")
-    if kind != "shuffled" or not number.isdigit():
-        raise ValueError(f'An order is raster, random, or "shuffled" and a number, not {name!r}.')
-    return orders.shuffled(length, int(number))
+    return codec.named_order(name, length)
 
 
-def mean_bits(prior, tokens: torch.Tensor, order: torch.Tensor | None, labels: torch.Tensor | None) -> str:
-    """The mean surprise of a picture: tokens `(N, T)` by place, read in an order of the first N."""
+def token_figures(
+    prior: Prior, tokens: torch.Tensor, order: torch.Tensor | None, labels: torch.Tensor | None
+) -> tuple[str, str]:
+    """Of tokens `(N, T)` by place: how many sequences are distinct, and the mean surprise of one in bits.
+
+    The n-th is read in the n-th of the orders `(M, T)`, M ≥ N, if they differ.
+    """
+    kinds = f"{metrics.distinct(tokens):,} of {len(tokens):,}"
     if order is not None:
         order = order if order.dim() == 1 else order[: len(tokens)]
         tokens = orders.arrange(tokens, order)
-    return f"{metrics.bits(prior, tokens, 64, order, labels).sum(1).mean():,.1f}"
+    bits = metrics.bits(prior, tokens, 64, order, None if prior.classes is None else labels)
+    return kinds, f"{bits.sum(1).mean():,.1f}"
 
 
 def add_scores(table: Table, name: str, samples: Scores, again: Scores | None, real: Scores) -> None:
@@ -143,8 +131,8 @@ def add_scores(table: Table, name: str, samples: Scores, again: Scores | None, r
         "… of the worst class", *["–" if one is None else f"{one[1]:.1%} ({classes[one[0]]})" for one in worst], "", ""
     )
     numbers = f"{samples.count:,}" if samples.count == real.count else f"{samples.count:,}; real: {real.count:,}"
-    row(f"Fréchet distance to real (n = {numbers})", "distance", ".1f")
-    row("… for endlessly many", "limit", ".1f")
+    row(f"Fréchet distance to real (n = {numbers})", "distance", ".2f")
+    row("… for endlessly many", "limit", ".2f")
     row("precision", "precision", ".2f")
     row("recall", "recall", ".2f")
 

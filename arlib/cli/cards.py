@@ -7,9 +7,12 @@ from pathlib import Path
 import torch
 
 from arlib import checkpoints
+from arlib.judges import Judge
 from arlib.tokenizer import ImageTokenizer
 from arlib.training import Settings
 from arlib.transformer import Prior
+
+Model = ImageTokenizer | Prior | Judge
 
 LEARNED_FROM = {
     "supertuxkart": "the train split of the SuperTuxKart frames (data/README.md), with the mirror image of each",
@@ -22,7 +25,7 @@ LICENCES = {
 }
 
 
-def save(out: Path, kind: str, name: str, model: ImageTokenizer | Prior, **extra: str) -> Path:
+def save(out: Path, kind: str, name: str, model: Model, **extra: str) -> Path:
     """Write the weights of a trained model into its folder; `extra` joins the header."""
     path = out / f"{kind}-{name}.safetensors"
     checkpoints.save(path, kind, model, **extra)
@@ -31,7 +34,7 @@ def save(out: Path, kind: str, name: str, model: ImageTokenizer | Prior, **extra
 
 def write(
     path: Path,
-    model: ImageTokenizer | Prior,
+    model: Model,
     seconds: float,
     settings: Settings,
     figures: dict[str, str],

@@ -12,9 +12,17 @@ SHAPES = {"supertuxkart": (data.HEIGHT, data.WIDTH, 3), "digits": (28, 28, 1), "
 def data_of(tokenizer: str) -> str:
     """The data set whose pictures a tokenizer has learned, from its weights header.
 
-    Frames where the header names none: the first tokenizers had no other choice, and folders are read in their size.
+    Where that names none, the first set whose pictures have its number of channels and are tiled by its patches: frames
+    for the tokenizers that have learned a folder, which is read in their size.
     """
-    return checkpoints.read_header(checkpoints.find("tokenizer", tokenizer)).get("data", "supertuxkart")
+    header = checkpoints.read_header(checkpoints.find("tokenizer", tokenizer))
+    patch_size, channels = header["config"]["patch_size"], header["config"].get("channels", 3)
+    fitting = (
+        name
+        for name, (height, width, colours) in SHAPES.items()
+        if colours == channels and not height % patch_size and not width % patch_size
+    )
+    return header.get("data") or next(fitting, "supertuxkart")
 
 
 def read_picture(path: Path, tokenizer: str, fit: bool) -> torch.Tensor:

@@ -7,10 +7,11 @@ import torch
 import typer
 
 import arlib
-from arlib import checkpoints, data, metrics, orders, training
+from arlib import checkpoints, data, judges, metrics, orders, training
 from arlib.cli import cards, examples, moments
 from arlib.cli.common import SHAPES, data_of
 from arlib.cli.report import bits_of, prior_figures, tokenizer_figures
+from arlib.judges import ClassificationLoss, Judge
 from arlib.patches import check_divides
 from arlib.quantizers import BSQ, VQ, Product, Residual
 from arlib.scales import Pyramid
@@ -162,6 +163,45 @@ def prior(
     figures = {} if held_out is None else prior_figures(arlib.load_prior(str(path)), held_out.grids, held_out.labels)
     source = None if weights is None else data_of(str(weights))
     cards.write(path, model, seconds, settings, figures, "the data sets of tokens that the command names", source)
+
+
+@app.command()
+def judge(
+    name: Name,
+    out: Out,
+    width: Annotated[
+        int, typer.Option(help="Channels of the first convolution; the features are four times as many.")
+    ] = 16,
+    shift: Annotated[int, typer.Option(help="By how many pixels a picture may move.")] = 2,
+    steps: int = 3000,
+    batch_size: int = 256,
+    learning_rate: float = 1.5e-3,
+    seed: int = 0,
+    source: Annotated[str, typer.Option("--data", help="digits or cifar10.")] = "digits",
+    precision: Precision = "32-true",
+    accelerator: Accelerator = "cpu",
+    devices: Devices = 1,
+    resume: Resume = False,
+) -> None:
+    """Train a classifier that judges samples; of CIFAR-10 it sees mirror images too."""
+    if source not in data.CLASSES:
+        raise data.DataError(f"A judge learns classes: those of {' or '.join(data.CLASSES)}, not of {source}.")
+    torch.manual_seed(seed)
+    model = Judge(SHAPES[source][2], SHAPES[source][0], len(data.CLASSES[source]), width)
+    loss = ClassificationLoss(model, shift, flips=source == "cifar10")
+    settings = Settings(steps, batch_size, learning_rate, seed, precision, accelerator, devices)
+    held_out, truth = data.load(source, "valid"), data.labels(source, "valid")
+
+    def right(model: Judge, count: int) -> float:
+        return (model.classify(held_out[:count]) == truth[:count]).double().mean().item()
+
+    pictures = (data.load(source, "train"), data.labels(source, "train"))
+    seconds = training.fit(
+        loss, pictures, settings, out, lambda: {"valid accuracy": right(model, 2 * VALIDATED)}, resume
+    )
+    path = cards.save(out, "judge", name, model, data=source)
+    figures = {"valid accuracy": f"{right(judges.load(str(path)), len(truth)):.2%}"}
+    cards.write(path, model, seconds, settings, figures, cards.LEARNED_FROM[source], source)
 
 
 def train_on_images(

@@ -209,3 +209,30 @@ def test_orders_have_names():
     assert samples.order_of("raster", 5, 4, 0) is None
     assert samples.order_of("random", 5, 4, 0).shape == (5, 4)  # type: ignore[union-attr]
     assert sorted(samples.order_of("shuffled 7", 5, 4, 0).tolist()) == [0, 1, 2, 3]  # type: ignore[union-attr]
+
+
+def test_real_tokens_come_from_a_token_set_or_from_the_pictures_or_not_at_all(shelf, digits, monkeypatch):
+    monkeypatch.setenv("ARLIB_DATA", str(shelf))
+    path = shelf / "weights" / "tokenizer-tiny.safetensors"
+    tokenizer = checkpoints.load("tokenizer", str(path), ImageTokenizer.from_config)
+    stored = evaluation.real_tokens("digits", tokenizer, checkpoints.sha256(path), 50)
+    assert stored is not None
+    assert stored[0].shape == (50, 2, 2)
+    assert torch.equal(stored[1], digits[1][-50:])
+    encoded = evaluation.real_tokens("digits", tokenizer, "cd" * 32, 50)  # no set of that tokenizer's tokens
+    assert encoded is not None
+    assert torch.equal(encoded[0], tokenizer.encode(data.load("digits", "test")[-50:]))
+    assert evaluation.real_tokens("cifar10", tokenizer, "cd" * 32, 50) is None
+
+
+def test_what_needs_pictures_that_are_not_shipped_says_how_to_get_them(shelf, monkeypatch):
+    monkeypatch.setenv("ARLIB_DATA", str(shelf))
+    with pytest.raises(data.DataError, match="make cifar10"):
+        evaluation.usefulness("cifar10", torch.zeros(10, 32, 32, 3, dtype=torch.uint8), torch.zeros(10).long())
+
+
+def test_reconstructions_are_left_out_where_they_cannot_be_made(evaluate, monkeypatch):
+    monkeypatch.setattr(evaluation, "real_tokens", lambda *arguments: None)
+    output = str(evaluate("--prior", "tiny", "--count", "100"))
+    assert "Fréchet distance to decoded tokens │ – │" in output
+    assert "Reconstructions need the pictures of digits" in output

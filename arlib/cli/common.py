@@ -1,10 +1,13 @@
-"""What several groups of commands share: data sets with the sizes of their pictures and the names of their classes."""
+"""What options stand for: data sets with the sizes of their pictures, classes by their names, quantizers."""
 
 from pathlib import Path
 
 import torch
 
 from arlib import checkpoints, data
+from arlib.quantizers import BSQ, VQ, Product, Residual
+from arlib.scales import Pyramid
+from arlib.tokenizer import Quantizer
 
 SHAPES = {"supertuxkart": (data.HEIGHT, data.WIDTH, 3), "digits": (28, 28, 1), "cifar10": (32, 32, 3)}
 
@@ -52,3 +55,28 @@ def class_name(label: int, name: str) -> str:
     """What a data set calls its class of that number, or the number where it has no name."""
     names = data.CLASSES.get(name, ())
     return names[label] if label < len(names) else str(label)
+
+
+def make_quantizer(
+    name: str, bits: int, codebooks: int, residual: bool, latent_dim: int, scales: str | None
+) -> Quantizer:
+    """The quantizer that the options describe; raises `ValueError` for options that do not go together."""
+    if name not in ("bsq", "vq"):
+        raise ValueError(f"The quantizer is bsq or vq, not {name}.")
+    if not 1 <= bits <= 18 or codebooks < 1 or latent_dim < 1:
+        raise ValueError("A token has 1 to 18 bits, and there is at least one codebook of vectors of one number.")
+
+    def one(numbers: int) -> BSQ | VQ:
+        return BSQ(bits) if name == "bsq" else VQ(2**bits, numbers)
+
+    if scales is not None:
+        if name != "vq" or codebooks > 1 or not all(side.isdecimal() for side in scales.split(",")):
+            raise ValueError("--scales names sides like 1,2,4, and goes with --quantizer vq and one codebook.")
+        return Pyramid(VQ(2**bits, latent_dim), [int(side) for side in scales.split(",")])
+    if codebooks == 1:
+        return one(latent_dim)
+    if residual:
+        return Residual([one(latent_dim) for _ in range(codebooks)])
+    if name == "vq" and latent_dim % codebooks:
+        raise ValueError(f"{codebooks} codebooks cannot share {latent_dim} numbers equally.")
+    return Product([one(latent_dim // codebooks) for _ in range(codebooks)])

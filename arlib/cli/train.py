@@ -9,13 +9,12 @@ import typer
 import arlib
 from arlib import checkpoints, data, judges, metrics, orders, training
 from arlib.cli import cards, examples, moments
-from arlib.cli.common import SHAPES, data_of
+from arlib.cli.common import SHAPES, data_of, make_quantizer
 from arlib.cli.report import bits_of, prior_figures, tokenizer_figures
 from arlib.judges import ClassificationLoss, Judge
 from arlib.patches import check_divides
-from arlib.quantizers import BSQ, VQ, Product, Residual
 from arlib.scales import Pyramid
-from arlib.tokenizer import ImageTokenizer, Quantizer
+from arlib.tokenizer import ImageTokenizer
 from arlib.training import NextTokenLoss, ReconstructionLoss, Settings
 from arlib.transformer import Prior
 
@@ -223,28 +222,3 @@ def train_on_images(
     stored = checkpoints.load(kind, str(path), ImageTokenizer.from_config)
     learned_from = cards.LEARNED_FROM[source] if known else "pictures of one's own"
     cards.write(path, loss.model, seconds, settings, tokenizer_figures(stored, held_out), learned_from, source)
-
-
-def make_quantizer(
-    name: str, bits: int, codebooks: int, residual: bool, latent_dim: int, scales: str | None
-) -> Quantizer:
-    """The quantizer that the options describe; raises `ValueError` for options that do not go together."""
-    if name not in ("bsq", "vq"):
-        raise ValueError(f"The quantizer is bsq or vq, not {name}.")
-    if not 1 <= bits <= 18 or codebooks < 1 or latent_dim < 1:
-        raise ValueError("A token has 1 to 18 bits, and there is at least one codebook of vectors of one number.")
-
-    def one(numbers: int) -> BSQ | VQ:
-        return BSQ(bits) if name == "bsq" else VQ(2**bits, numbers)
-
-    if scales is not None:
-        if name != "vq" or codebooks > 1 or not all(side.isdecimal() for side in scales.split(",")):
-            raise ValueError("--scales names sides like 1,2,4, and goes with --quantizer vq and one codebook.")
-        return Pyramid(VQ(2**bits, latent_dim), [int(side) for side in scales.split(",")])
-    if codebooks == 1:
-        return one(latent_dim)
-    if residual:
-        return Residual([one(latent_dim) for _ in range(codebooks)])
-    if name == "vq" and latent_dim % codebooks:
-        raise ValueError(f"{codebooks} codebooks cannot share {latent_dim} numbers equally.")
-    return Product([one(latent_dim // codebooks) for _ in range(codebooks)])

@@ -1,10 +1,12 @@
 """The training loop: the same curve after a kill, the same loss in two processes, and never a held-out example."""
 
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,8 +18,9 @@ from arlib import data, tokenset, training
 from arlib.cli import train as train_cli
 from arlib.cli.examples import refuse_held_out
 from arlib.data import DataError
-from arlib.quantizers import BSQ
-from arlib.tokenizer import ImageTokenizer
+from arlib.quantizers import BSQ, VQ, Product
+from arlib.scales import Pyramid
+from arlib.tokenizer import ImageTokenizer, Quantizer
 from arlib.training import NextTokenLoss, ReconstructionLoss, Settings, fit
 from arlib.transformer import Prior
 
@@ -75,6 +78,195 @@ def test_a_killed_run_resumes_to_the_same_curve_and_two_processes_give_the_loss_
     assert len(list((tmp_path / "killed" / "curves").iterdir())) == 2  # it really took two runs
     for step, loss in curve(tmp_path / "two").items():
         assert loss == pytest.approx(expected[step], rel=1e-3), step
+
+
+def any_order() -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
+    generator = torch.Generator().manual_seed(1)
+    labels = torch.randint(3, (40,), generator=generator)
+    tokens = (torch.randint(5, (40, 6), generator=generator) + 5 * labels[:, None]) % 16
+    return NextTokenLoss(Prior(16, 6, 16, 1, 2, classes=3, any_order=True)), (tokens.to(torch.int16), labels)
+
+
+def vector_quantized(build: str) -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
+    """Few pictures, more codes than they need, and a high threshold: codes are revived all the time."""
+    kinds: dict[str, Callable[[], Quantizer]] = {
+        "EMA": lambda: VQ(32, 3, revival=0.95),
+        "gradients": lambda: VQ(32, 3, decay=None, revival=0.95),
+        "product": lambda: Product([VQ(32, 2, revival=0.95), VQ(32, 2, revival=0.95)]),
+        "pyramid": lambda: Pyramid(VQ(32, 3, revival=0.95), (1, 2, 4)),
+    }
+    quantizer = kinds[build]()
+    images = torch.randint(256, (24, 8, 8, 1), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
+    return ReconstructionLoss(ImageTokenizer(2, 8, 1, quantizer=quantizer, channels=1)), (images,)
+
+
+RUNS = {"any order, labels": any_order} | {
+    name: lambda name=name: vector_quantized(name) for name in ("EMA", "gradients", "product", "pyramid")
+}
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("name", RUNS)
+def test_orders_labels_and_codes_resume_to_the_last_bit(name, precision, tmp_path):
+    """Orders, dropped labels, revived codes and shortened pyramids are drawn at random, and codes are no parameters."""
+    settings = Settings(12, 8, 1e-2, checkpoint_seconds=0.0, precision=precision)
+
+    class Killed(Exception):
+        pass
+
+    class Mortal(nn.Module):
+        """Dies in the middle of the given step, in the forward pass, when codes have been moved already."""
+
+        def __init__(self, loss, step):
+            super().__init__()
+            self.loss, self.left = loss, step
+
+        def forward(self, *batch):
+            self.left -= 1
+            value = self.loss(*batch)
+            if self.left < 0:
+                raise Killed
+            return value
+
+    def fresh(step):
+        torch.manual_seed(5)
+        loss, examples = RUNS[name]()
+        return Mortal(loss, step), examples
+
+    def draw_something():
+        torch.rand(17)  # what a validation draws must not reach the next step
+        return {"figure": 0.0}
+
+    whole, examples = fresh(100)
+    fit(whole, examples, settings, tmp_path / "whole")
+    dying, examples = fresh(7)
+    with pytest.raises(Killed):
+        fit(dying, examples, settings, tmp_path / "killed", validate=draw_something)
+    resumed, examples = fresh(100)
+    torch.manual_seed(99)
+    torch.rand(5)
+    fit(resumed, examples, settings, tmp_path / "killed", draw_something, resume=True)
+    assert curve(tmp_path / "killed") == curve(tmp_path / "whole")
+    expected = whole.state_dict()
+    assert all(torch.equal(value, expected[key]) for key, value in resumed.state_dict().items())
+    untrained = fresh(100)[0].state_dict()
+    assert all(not torch.equal(value, untrained[key]) for key, value in expected.items() if value.numel() > 16)
+    # Codes were revived in the last steps too: one that none chose would have come down to 0.99^11.
+    usages = [value for key, value in expected.items() if key.endswith("usage")]
+    assert len(usages) == {"any order, labels": 0, "product": 2}.get(name, 1)
+    assert all(0.99**11 < 0.95 <= usage.min() for usage in usages)
+
+
+def test_moments_are_six_each_three_times_as_late_as_the_last(tmp_path):
+    assert training.moment_steps(729) == [3, 9, 27, 81, 243, 729]
+    assert training.moment_steps(10_000) == [41, 123, 370, 1111, 3333, 10_000]
+    assert training.moment_steps(5) == [1, 2, 5]
+    loss = NextTokenLoss(Prior(16, 6, 8, 1, 1, any_order=True))
+    tokens = torch.randint(16, (10, 6))
+    called: list[tuple[int, bool, bool]] = []
+
+    def moment(step: int) -> None:
+        called.append((step, loss.training, loss.model.training))
+        torch.rand(3)
+
+    settings = Settings(27, 4, 1e-2, checkpoint_seconds=0.0)
+    torch.manual_seed(0)
+    fit(loss, tokens, settings, tmp_path / "moments", moments=moment)
+    assert called == [(step, False, False) for step in (1, 3, 9, 27)]
+    # What a moment draws, or switches to eval mode, changes nothing in the run.
+    first, second = (NextTokenLoss(Prior(16, 6, 8, 1, 1, any_order=True)) for _ in range(2))
+    second.load_state_dict(first.state_dict())
+    fit(first, tokens, settings, tmp_path / "with", moments=moment)
+    fit(second, tokens, settings, tmp_path / "without")
+    assert curve(tmp_path / "with") == curve(tmp_path / "without")
+
+
+def test_the_loss_of_an_order_by_hand(monkeypatch):
+    """Targets are permuted as the tokens are, row by row of logits from tables alone."""
+    prior = Prior(4, 3, 8, 0, 1, any_order=True)
+    tokens = torch.tensor([[3, 0, 2], [1, 1, 0]])
+    order = torch.tensor([[2, 0, 1], [1, 2, 0]])
+    monkeypatch.setattr(training.orders, "random", lambda count, length: order)
+    rows = prior(torch.tensor([[2, 3, 0], [1, 0, 1]]), order).log_softmax(-1)
+    chances = [rows[0, 0, 2], rows[0, 1, 3], rows[0, 2, 0], rows[1, 0, 1], rows[1, 1, 0], rows[1, 2, 1]]
+    loss = NextTokenLoss(prior)
+    assert loss(tokens).item() == pytest.approx(-sum(chances).item() / 6 / math.log(2), rel=1e-5)
+
+
+def test_no_targets_place_is_known_to_its_row():
+    """The same as an edit: another token at a place changes the loss of its own row, and of those read after it."""
+    torch.manual_seed(0)
+    prior = Prior(7, 6, 16, 2, 2, any_order=True)
+    loss, tokens, surprises = NextTokenLoss(prior), torch.randint(7, (1, 6)), []
+    seen: list[torch.Tensor] = []
+    prior.register_forward_hook(lambda module, inputs, logits: seen.append(logits.detach()[0]))
+    for place in [None, *range(6)]:
+        edited = tokens.clone()
+        if place is not None:
+            edited[0, place] = (edited[0, place] + 1) % 7
+        torch.manual_seed(3)  # the same order each time
+        surprises.append(loss(edited).item())
+    torch.manual_seed(3)
+    order = training.orders.random(1, 6)[0].tolist()
+    for place in range(6):
+        changed = (seen[place + 1] != seen[0]).any(-1).tolist()
+        assert changed == [order.index(place) < row for row in range(6)]
+    assert len(set(surprises)) == 7
+
+
+def test_one_label_in_ten_is_left_out_in_training_and_none_in_validation(monkeypatch):
+    prior = Prior(4, 2, 8, 1, 1, classes=3)
+    given: list[torch.Tensor] = []
+    forward = prior.forward
+
+    def recording(tokens, order=None, label=None):
+        given.append(label)
+        return forward(tokens, order, label)
+
+    monkeypatch.setattr(prior, "forward", recording)
+    loss, tokens = NextTokenLoss(prior), torch.zeros(5000, 2, dtype=torch.int16)
+    labels = torch.arange(5000, dtype=torch.uint8) % 3
+    torch.manual_seed(0)
+    loss.train()(tokens, labels)
+    loss.eval()(tokens, labels)
+    loss.train()(tokens)
+    dropped = given[0] == -1
+    assert abs(dropped.double().mean().item() - 0.1) < 0.02
+    assert torch.equal(given[0][~dropped], labels.long()[~dropped])
+    assert torch.equal(given[1], labels.long())
+    assert given[2] is None
+
+
+def test_the_commitment_is_part_of_the_loss_and_smoothness_only_where_it_is_asked_for():
+    torch.manual_seed(0)
+    quantizer = VQ(8, 3)
+    quantizer.codes.normal_()
+    quantizer.usage.fill_(1.0)
+    tokenizer = ImageTokenizer(4, 8, 1, quantizer=quantizer, channels=1).eval()
+    images = torch.randint(256, (3, 8, 8, 1), dtype=torch.uint8)
+    pixels = images.float() / 255 - 0.5
+    reconstruction, latent = tokenizer(pixels)
+    codes = quantizer.codes[torch.cdist(latent.flatten(0, 2), quantizer.codes).argmin(-1)].view_as(latent)
+    expected = (reconstruction - pixels).square().mean() + 0.25 * (latent - codes).square().mean()
+    assert torch.allclose(ReconstructionLoss(tokenizer).eval()(images), expected)
+    one_patch = ImageTokenizer(8, 8, 1, quantizer=BSQ(4), channels=1)  # it has no neighbours to be unlike
+    assert ReconstructionLoss(one_patch)(images).isfinite()
+
+
+def test_tensors_of_examples_reach_the_loss_together(tmp_path):
+    """Example i of each: pictures and labels stay pairs, whatever the shuffle."""
+    pairs: list[tuple[int, int]] = []
+
+    class Recording(NextTokenLoss):
+        def forward(self, tokens, labels=None):
+            pairs.extend(zip(tokens[:, 0].tolist(), labels.tolist(), strict=True))
+            return super().forward(tokens, labels)
+
+    tokens = torch.arange(12)[:, None].expand(-1, 4).contiguous()
+    loss = Recording(Prior(12, 4, 8, 1, 1, classes=12))
+    fit(loss, (tokens, torch.arange(12)), Settings(6, 4, 1e-3), tmp_path)
+    assert sorted(set(pairs)) == [(number, number) for number in range(12)]
+    assert len(pairs) == 24
 
 
 def test_a_folder_with_a_run_is_not_overwritten_and_an_empty_one_cannot_be_resumed(tmp_path):

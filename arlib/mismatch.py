@@ -63,9 +63,14 @@ def tables(logits: torch.Tensor, total: int = rangecoder.MAX_TOTAL) -> torch.Ten
 
 
 @torch.no_grad()
-def cached(model: Prior | Twin, tokens: torch.Tensor) -> torch.Tensor:
-    """The logits `(N, T, V)` of cached steps along `(N, T) int64`, which teacher forcing gives in one pass."""
-    cache = model.new_cache(len(tokens))
+def cached(
+    model: Prior | Twin, tokens: torch.Tensor, order: torch.Tensor | None = None, label: torch.Tensor | None = None
+) -> torch.Tensor:
+    """The logits `(N, T, V)` of cached steps along `(N, T) int64`, which teacher forcing gives in one pass.
+
+    `order` and `label` are those of `Prior.new_cache`. Raises `ValueError` for a prior of scales, which has no steps.
+    """
+    cache = model.new_cache(len(tokens), order, label)
     return torch.stack([model.step(token, cache) for token in [None, *tokens[:, :-1].T]], dim=1)
 
 

@@ -6,8 +6,6 @@ import math
 import os
 import random
 import struct
-import subprocess
-import sys
 import zlib
 from fractions import Fraction
 from pathlib import Path
@@ -18,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import arlib
-from arlib import checkpoints, data, fixedpoint, mismatch, tokenset
+from arlib import checkpoints, data, fixedpoint, tokenset
 from arlib.codec import BATCH, Codec, CodecError
 from arlib.quantizers import BSQ
 from arlib.tokenizer import ImageTokenizer
@@ -318,11 +316,9 @@ def test_a_file_finds_its_shipped_model(tiny, other, folder, monkeypatch):
 
 # ---- the shipped codec ----
 
-GOLDEN = Path(__file__).parent / "golden"
 needs_book = pytest.mark.skipif(
     not (data.root() / "weights" / "prior-book.safetensors").is_file(), reason="the prior book is not there yet"
 )
-needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason="the golden files are not there yet")
 
 
 @needs_book
@@ -332,7 +328,7 @@ def test_the_index_tells_the_shipped_codecs():
         name = path.stem.removeprefix("prior-")
         try:
             codec = arlib.load_codec(name)
-        except (CodecError, fixedpoint.FixedPointError):
+        except (data.DataError, fixedpoint.FixedPointError):
             assert name not in index
         else:
             assert index.pop(name) == codec.hash
@@ -354,53 +350,3 @@ def test_book_writes_small_files_that_decode():
         over.append(ledger["table"] + ledger["coder"] + ledger["padding"])
     assert sum(over) / len(over) <= 5
     assert max(over) <= 9
-
-
-def golden() -> tuple[torch.Tensor, list[bytes]]:
-    grids = tokenset.read(GOLDEN / "golden.tokens").grids
-    return grids, [path.read_bytes() for path in sorted(GOLDEN.glob("*.ptb"))]
-
-
-@needs_golden
-def test_golden_files_decode_to_their_pictures():
-    grids, files = golden()
-    assert len(files) == len(grids) == 12
-    for path, picture in zip(sorted(GOLDEN.glob("*.webp")), arlib.load_codec().decompress_batch(files), strict=True):
-        assert isinstance(picture, torch.Tensor)
-        assert (picture.int() - data.read_image(path).int()).abs().max() <= 1
-
-
-# Each half of the files is decoded with one number of threads, as decoding takes longest; packed are all with both.
-MATRIX = """
-import hashlib, sys, torch
-from pathlib import Path
-import arlib
-from arlib import tokenset
-folder = Path(sys.argv[1])
-grids = tokenset.read(folder / "golden.tokens").grids
-files = [path.read_bytes() for path in sorted(folder.glob("*.ptb"))]
-codec = arlib.load_codec("book")
-print(torch.backends.cpu.get_cpu_capability().lower())
-for threads in (1, 2):
-    torch.set_num_threads(threads)
-    assert codec.compress_tokens_batch(grids) == files
-    half = slice(threads - 1, None, 2)
-    assert torch.equal(torch.stack(codec.decompress_tokens_batch(files[half])), grids[half])
-    sha = hashlib.sha256()
-    for grid in grids:
-        sha.update(codec.twin(grid.view(1, -1)).numpy().astype("<i8").tobytes())
-    print(sha.hexdigest())
-"""
-
-
-@needs_golden
-@pytest.mark.parametrize("capability", mismatch.capabilities())
-@pytest.mark.parametrize("instructions", [name.upper() for name in mismatch.capabilities()[1:]] or [""])
-def test_golden_files_are_the_same_on_every_path(capability, instructions):
-    paths = {"ATEN_CPU_CAPABILITY": capability, "MKL_ENABLE_INSTRUCTIONS": instructions}
-    paths["OPENBLAS_CORETYPE"] = {"default": "Prescott", "avx2": "Haswell", "avx512": "SkylakeX"}.get(capability, "")
-    command = [sys.executable, "-c", MATRIX, str(GOLDEN)]
-    ended = subprocess.run(command, env={**os.environ, **paths}, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr
-    sha = (GOLDEN / "logits.sha256").read_text().strip()
-    assert ended.stdout.split() == [capability, sha, sha]

@@ -8,7 +8,8 @@ import json
 import sys
 
 import arlib
-from arlib import checkpoints, codec, data
+from arlib import codec, data
+from arlib.data import DataError
 from arlib.fixedpoint import FixedPointError
 
 
@@ -19,7 +20,7 @@ def hashes() -> dict[str, str]:
         name = path.stem.removeprefix("prior-")
         try:
             found[name] = arlib.load_codec(name).hash
-        except (checkpoints.CheckpointError, codec.CodecError, FixedPointError) as error:
+        except (DataError, FixedPointError) as error:
             print(f"{name} has no codec: {error}", file=sys.stderr)
     return found
 

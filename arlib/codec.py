@@ -105,9 +105,9 @@ class Codec:
     """Pictures to files and back, by a prior and the tokenizer whose tokens it has learned (`arlib.load_codec`).
 
     `tokenizer_hash` is the SHA-256 of the tokenizer's weights file in hexadecimal, `grid` the shape of a picture's
-    tokens, `(h, w)`, `(h, w, c)` or `(T,)`, and `order (T,) int64` the order in which a prior of any order codes them,
-    if it is not their own. `twin` is what codes, `prior` stays as it was, `hash` is what a file's header calls them,
-    and `passes` says how many passes of the twin it takes to decode a file: one a token, or one a scale.
+    tokens, `(h, w)`, `(h, w, c)` or `(T,)`, and `order (T,) int64` the order in which a prior of any order codes them;
+    without it that is the raster order. `twin` is what codes, `prior` stays as it was, `hash` is what a file's header
+    calls them, and `passes` is how many passes of the twin it takes to decode a file: one a token, or one a scale.
 
     A prior that knows `classes` codes a picture with its label, 0 to classes - 1, or with none: None, or -1 in a tensor
     of labels. The file keeps the label, so that decoding needs none.
@@ -227,8 +227,8 @@ class Codec:
     def progressive_tokens(self, data: bytes) -> Iterator[torch.Tensor]:
         """What is known of a file's tokens after each pass: int64 of the shape `grid`, -1 for a token still to come.
 
-        The last is the whole grid. Raises as `decompress_tokens` does, before the first or in place of the last; what
-        comes before that no checksum covers.
+        The last is the whole grid. Raises as `decompress_tokens` does, before the first grid or in place of the last:
+        the tokens' checksum can only vouch for all of them together.
         """
         if error := self._check(data):
             raise error
@@ -247,7 +247,7 @@ class Codec:
         Raises as `progressive_tokens` does, and `CodecError` for a codec whose tokens are no pyramid.
         """
         if not isinstance(self.tokenizer.quantizer, Pyramid):
-            raise CodecError("Only the file of a pyramid has a picture before it is decoded; this codec's is a grid.")
+            raise CodecError("Only a pyramid has a picture after each of its scales; this codec's tokens are a grid.")
         ends = list(self.tokenizer.quantizer.ends)
         for tokens in self.progressive_tokens(data):
             while ends and tokens[: ends[0]].min() >= 0:
@@ -300,7 +300,7 @@ class Codec:
         return range(self.classes + 2)
 
     def _labels_of(self, grids: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
-        """The labels `(N,)` of grids `(N, *grid)`, all -1 where there are none; what can be wrong with either is."""
+        """The labels `(N,)` of grids `(N, *grid)`, -1 for none. Raises as `compress_tokens_batch` does."""
         if tuple(grids.shape[1:]) != self.grid:
             raise CodecError(
                 f"This codec knows grids of {_times(self.grid)} tokens, from pictures of {_times(self.size)} pixels "

@@ -417,11 +417,17 @@ def test_causality():
         assert report.ok, report
         assert set(report.symptoms) == {"grad", "no_grad", "cached"}
     assert not causality.check(Twin(build(shift=False)), trials=1).ok
+    for config in ({"any_order": True, "classes": 2}, {"scales": (1, 2, 3), "length": 14, "classes": 2}):
+        report = causality.check(Twin(build(**config)), trials=1)
+        assert report.ok, report
 
 
-def test_sampling():
-    tokens = sampling.generate(Twin(build()), 5, temperature=1024)
-    assert tokens.shape == (5, LENGTH)
+@pytest.mark.parametrize("config", [{}, {"any_order": True, "classes": 2}, {"scales": (1, 3), "length": 10}], ids=str)
+def test_sampling(config):
+    prior = build(**config)
+    order, label = where(prior, 5)
+    tokens = sampling.generate(Twin(prior), 5, temperature=1024, order=order, label=label)
+    assert tokens.shape == (5, prior.length)
     assert len(tokens.unique()) > 5
 
 

@@ -18,7 +18,7 @@ class SteppingPrior(Protocol):
     vocabulary: int
     length: int
 
-    def new_cache(self, batch_size: int, **conditions: torch.Tensor) -> Any: ...
+    new_cache: Callable[..., Any]
 
     def step(self, token: torch.Tensor | None, cache: Any) -> torch.Tensor: ...
 

@@ -10,7 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import arlib
 from arlib import checkpoints, data, orders, sampling, tokenset
-from arlib.cli import common, generate, moments, train
+from arlib.cli import common, examples, generate, moments, train
 
 FRAME = data.files("supertuxkart", "valid")[0]
 RUN = ["--name", "x", "--out", "run"]
@@ -23,6 +23,10 @@ WRONG: dict[str, tuple[list[object], str]] = {
     "numbers that cannot be shared": ([*TOKENIZER, "--quantizer", "vq", "--codebooks", 3], "share 32 numbers"),
     "scales in words": ([*TOKENIZER, "--quantizer", "vq", "--scales", "one"], "sides like 1,2,4"),
     "scales that do not begin with 1": ([*TOKENIZER, "--quantizer", "vq", "--scales", "2,4"], "begin with 1"),
+    "a cut above one": (
+        [*TOKENIZER, "--quantizer", "vq", "--scales", "1,2", "--cut", 1.5],
+        "between 0 and 1, not 1.5",
+    ),
     "scales of bsq": ([*TOKENIZER, "--scales", "1,2"], "goes with --quantizer vq"),
     "a patch that tiles no digit": ([*TOKENIZER, "--data", "digits", "--patch-size", 5], "28×28"),
     "a judge of frames": (["train", "judge", *RUN, "--data", "supertuxkart"], "digits or cifar10"),
@@ -34,6 +38,10 @@ WRONG: dict[str, tuple[list[object], str]] = {
     "a split of no set": (["tokenize", "train", "x.tokens", "--data", "mario"], "no data set 'mario'"),
     "a split that the digits have not": (["tokenize", "unseen", "x.tokens", "--data", "digits"], "train, valid, test"),
     "digits for a tokenizer of colours": (["tokenize", "valid", "x.tokens", "--data", "digits"], r"\(B, H, W, 3\)"),
+    "frames that move": (["tokenize", "valid", "x.tokens", "--moved", 1], "not for those of supertuxkart"),
+    "moved and mirrored": (["tokenize", "valid", "x.tokens", "--moved", 1, "--mirror"], "leave --mirror out"),
+    "tokens taken no time": ([*PRIOR, "--tokens", "x.tokens:0"], "once or more"),
+    "repeated tokens of no file": ([*PRIOR, "--tokens", "x.tokens:2"], "x.tokens cannot be read"),
     "figures of no set": (["evaluate", "--data", "mario"], "no data set 'mario'"),
     "a label without classes": ([*GENERATE, "--label", "dog"], "learned no classes"),
     "guidance without a label": ([*GENERATE, "--guidance", 2], "name a label"),
@@ -99,7 +107,13 @@ def test_digits_from_the_first_command_to_the_last(run, few, tmp_path, monkeypat
     tokenizer = Path("tokenizer/tokenizer-x.safetensors")
     card = tokenizer.with_suffix(".md").read_text(encoding="utf-8")
     assert "| licence | CC BY-SA 3.0, that of MNIST |" in card
-    assert "valid codebook usage" in card
+    usage = re.search(r"\| valid codebook usage \| ([^|]*) \|", card)
+    assert usage is not None
+    assert usage[1].count("%") == (2 if "--codebooks" in how else 1)
+    write = ["tokenize", "train", "moved.tokens", "--data", "digits", "--tokenizer", tokenizer, "--moved", 3]
+    assert run(*write)[0] == 0
+    moved = examples.moved(data.load("digits", "train"), "digits", 3)
+    assert torch.equal(tokenset.read("moved.tokens").grids, arlib.load_tokenizer(str(tokenizer)).encode(moved))
     for split in ("train", "valid"):
         code, out, _ = run("tokenize", split, f"{split}.tokens", "--data", "digits", "--tokenizer", tokenizer)
         assert code == 0
@@ -108,7 +122,17 @@ def test_digits_from_the_first_command_to_the_last(run, few, tmp_path, monkeypat
     assert torch.equal(written.grids, arlib.load_tokenizer(str(tokenizer)).encode(data.load("digits", "valid")))
     assert written.labels is not None
     assert torch.equal(written.labels, data.labels("digits", "valid"))
-    known = ["--tokens", "train.tokens", "--valid", "valid.tokens", "--tokenizer", tokenizer, "--classes"]
+    known = [
+        "--tokens",
+        "train.tokens:2",
+        "--tokens",
+        "moved.tokens",
+        "--valid",
+        "valid.tokens",
+        "--tokenizer",
+        tokenizer,
+        "--classes",
+    ]
     assert run("train", "prior", "--name", "x", "--out", "prior", *known, *order, *quick, "--heads", 1)[0] == 0
     prior = Path("prior/prior-x.safetensors")
     header = checkpoints.read_header(prior)
@@ -189,7 +213,9 @@ def test_a_judge_is_trained_and_has_a_card(run, few, tmp_path):
     assert checkpoints.read_header(path)["data"] == "digits"
     judge, digits = arlib.load_judge(str(path)), data.load("digits", "valid")
     right = (judge.classify(digits) == data.labels("digits", "valid")).double().mean().item()
-    assert f"| valid accuracy | {right:.2%} |" in path.with_suffix(".md").read_text(encoding="utf-8")
+    card = path.with_suffix(".md").read_text(encoding="utf-8")
+    assert f"| valid accuracy | {right:.2%} |" in card
+    assert "| test accuracy | " in card
 
 
 def test_the_data_set_of_a_tokenizer_whose_header_names_none(tmp_path):
@@ -316,6 +342,74 @@ def test_cifar10_is_mirrored_has_class_names_and_no_licence(run, tmp_path, monke
     assert "there are airplane, automobile, bird" in run("generate", "--out", "new", "--label", "unicorn", *names)[2]
     assert run("compress", "new/0000.png", "x.ptb", "--label", "ship", *names)[0] == 0
     assert re.search(r"label +│ ship ", run("info", "x.ptb", *names)[1])
+
+
+def test_digits_moved_by_known_amounts():
+    digits = data.load("digits", "valid")[:3]
+    none, same, still = torch.zeros(3), torch.ones(3), torch.zeros(3, 2)
+
+    def moved(angles=none, scales=same, shifts=still) -> torch.Tensor:
+        return examples.affine(digits, angles, scales, shifts)
+
+    assert torch.equal(moved(), digits)
+    right = moved(shifts=torch.tensor([[1.0, 0.0]]).expand(3, 2))
+    assert torch.equal(right[:, :, 1:], digits[:, :, :-1])
+    assert not right[:, :, 0].any()
+    down = moved(shifts=torch.tensor([[0.0, 2.0]]).expand(3, 2))
+    assert torch.equal(down[:, 2:], digits[:, :-2])
+    turned = moved(angles=torch.full((3,), torch.pi / 2))
+    assert torch.equal(turned, digits.rot90(1, dims=(1, 2)))
+    # Halved, a pixel is the mean of the four in the middle of which it lies.
+    halved = moved(scales=same / 2)[:, 7:21, 7:21].float()
+    means = digits.float().unflatten(1, (14, 2)).unflatten(3, (14, 2)).mean(dim=(2, 4))
+    assert (halved - means).abs().max() <= 0.5 + 1e-3
+
+
+def test_pictures_moved_by_chance():
+    digits = data.load("digits", "valid")[:200]
+    moved = examples.moved(digits, "digits", 1)
+    assert torch.equal(moved, examples.moved(digits, "digits", 1))
+    assert not torch.equal(moved, examples.moved(digits, "digits", 2))
+    assert (moved.dtype, moved.shape) == (digits.dtype, digits.shape)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(examples, "MOVED_AT_ONCE", 70)
+        assert torch.equal(moved, examples.moved(digits, "digits", 1))
+    # Its mass stays, up to a tenth in each direction, and its centre moves by little more than a pixel.
+    mass, before = (images.double().sum(dim=(1, 2, 3)) for images in (moved, digits))
+    assert 0.78 < (mass / before).min() < 0.9
+    assert 1.1 < (mass / before).max() < 1.25
+    places = torch.arange(28.0)[:, None, None]
+    centres = [
+        (images * places).double().sum(dim=(1, 2, 3)) / images.double().sum(dim=(1, 2, 3)) for images in (moved, digits)
+    ]
+    assert 0.8 < (centres[0] - centres[1]).abs().max() < 1.7
+    colours = torch.randint(256, (40, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    shifted = examples.moved(colours, "cifar10", 1)
+    inner = shifted[:, 2:-2, 2:-2]
+
+    def found(image: torch.Tensor, part: torch.Tensor) -> bool:
+        return any(
+            torch.equal(image[row : row + 28, column : column + 28], part) for row in range(5) for column in range(5)
+        )
+
+    plain = [found(image, part) for image, part in zip(colours, inner, strict=True)]
+    mirrored = [found(image.flip(1), part) for image, part in zip(colours, inner, strict=True)]
+    assert all(one != other for one, other in zip(plain, mirrored, strict=True))
+    assert 10 < sum(mirrored) < 30
+
+
+def test_a_data_set_of_tokens_may_be_taken_several_times(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate(("a.tokens", "b.tokens")):
+        tokenset.write(name, torch.full((2, 4), number), 16, "ab" * 32, torch.tensor([5, 6]))
+    train, held_out = examples.tokens([Path("a.tokens:3"), Path("b.tokens")], None)
+    assert (train.grids[:, 0].tolist(), held_out) == ([0] * 6 + [1] * 2, None)
+    assert train.labels is not None
+    assert train.labels.tolist() == [5, 6] * 4
+    Path("a.tokens:3").write_bytes(Path("b.tokens").read_bytes())  # a file of that very name is that file
+    assert examples.tokens([Path("a.tokens:3")], None)[0].grids[:, 0].tolist() == [1, 1]
+    with pytest.raises(data.DataError, match="to be held out"):
+        examples.tokens([Path("b.tokens:2")], Path("b.tokens"))
 
 
 def test_held_out_tokens_must_be_others_of_the_same_tokenizer(run, tmp_path, monkeypatch):

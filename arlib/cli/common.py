@@ -58,7 +58,7 @@ def class_name(label: int, name: str) -> str:
 
 
 def make_quantizer(
-    name: str, bits: int, codebooks: int, residual: bool, latent_dim: int, scales: str | None
+    name: str, bits: int, codebooks: int, residual: bool, latent_dim: int, scales: str | None, cut: float
 ) -> Quantizer:
     """The quantizer that the options describe; raises `ValueError` for options that do not go together."""
     if name not in ("bsq", "vq"):
@@ -72,7 +72,9 @@ def make_quantizer(
     if scales is not None:
         if name != "vq" or codebooks > 1 or not all(side.isdecimal() for side in scales.split(",")):
             raise ValueError("--scales names sides like 1,2,4, and goes with --quantizer vq and one codebook.")
-        return Pyramid(VQ(2**bits, latent_dim), [int(side) for side in scales.split(",")])
+        if not 0 <= cut <= 1:
+            raise ValueError(f"--cut is a share of the pictures, between 0 and 1, not {cut}.")
+        return Pyramid(VQ(2**bits, latent_dim), [int(side) for side in scales.split(",")], cut)
     if codebooks == 1:
         return one(latent_dim)
     if residual:

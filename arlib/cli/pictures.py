@@ -9,6 +9,7 @@ from rich.console import Console
 
 import arlib
 from arlib import checkpoints, data, metrics, tokenset
+from arlib.cli import examples
 from arlib.cli.common import read_picture
 from arlib.cli.report import evaluation_tables, usage
 
@@ -26,8 +27,14 @@ def tokenize(
     tokenizer: TokenizerName = "book",
     name: Annotated[str, typer.Option("--data", help=f"Whose split IN is: {DATA_SET}")] = "supertuxkart",
     mirror: Annotated[bool, typer.Option(help="Mirror every picture, left to right, first.")] = False,
+    moved: Annotated[
+        int | None,
+        typer.Option(help="Move every picture of digits or cifar10 a little first, by chance: the seed of the moves."),
+    ] = None,
 ) -> None:
     """Turn pictures into a bit-packed data set of tokens, with the labels that they have."""
+    if mirror and moved is not None:
+        raise data.DataError("--moved mirrors the pictures that may be mirrored: leave --mirror out.")
     weights = checkpoints.find("tokenizer", tokenizer)
     model, labels = arlib.load_tokenizer(tokenizer), None
     if source in data.SETS.get(name, ()) or name != "supertuxkart":
@@ -37,7 +44,8 @@ def tokenize(
         paths = data.folder_files(source)
         images = torch.stack([read_picture(path, tokenizer, fit=True) for path in paths])
     with console.status(f"{len(images):,} pictures"):
-        grids = model.encode(images.flip(2) if mirror else images)
+        images = images.flip(2) if mirror else images
+        grids = model.encode(images if moved is None else examples.moved(images, name, moved))
     tokenset.write(out, grids, model.codebook_size, checkpoints.sha256(weights), labels)
     after = out.stat().st_size
     before, kinds = images.numel(), "pixels"

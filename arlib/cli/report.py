@@ -9,6 +9,7 @@ from rich.table import Table
 
 import arlib
 from arlib import data, metrics, orders
+from arlib.judges import Judge
 from arlib.tokenizer import ImageTokenizer
 from arlib.transformer import Prior
 
@@ -25,14 +26,31 @@ def tokenizer_figures(tokenizer: ImageTokenizer, images: torch.Tensor) -> dict[s
         "valid PSNR": f"{metrics.psnr(images, again).mean():.2f} dB (mean over pictures)",
     }
     if tokenizer.quantizer is not None:
-        figures["valid codebook usage"] = f"{usage(tokenizer, latents):.1%}"
+        figures["valid codebook usage"] = " and ".join(f"{share:.1%}" for share in usages(tokenizer, latents))
     return figures
 
 
 def usage(tokenizer: ImageTokenizer, tokens: torch.Tensor) -> float:
     """The share of the codes that occur among tokens as `encode` gives them; of several codebooks, their mean."""
+    shares = usages(tokenizer, tokens)
+    return sum(shares) / len(shares)
+
+
+def usages(tokenizer: ImageTokenizer, tokens: torch.Tensor) -> list[float]:
+    """The share of each codebook's codes that occur among tokens as `encode` gives them."""
     books = tokens.unbind(-1) if tokenizer.token_dims == 4 else [tokens]
-    return sum(metrics.codebook_usage(book, tokenizer.codebook_size) for book in books) / len(books)
+    return [metrics.codebook_usage(book, tokenizer.codebook_size) for book in books]
+
+
+def judge_figures(judge: Judge, name: str) -> dict[str, str]:
+    """The share of right classes among the held-out pictures of a data set."""
+    shares = {split: accuracy(judge, data.load(name, split), data.labels(name, split)) for split in ("valid", "test")}
+    return {f"{split} accuracy": f"{share:.2%}" for split, share in shares.items()}
+
+
+def accuracy(judge: Judge, images: torch.Tensor, labels: torch.Tensor) -> float:
+    """The share of pictures `(N, H, W, C) uint8` in which the judge sees their class, `(N,) int64`."""
+    return (judge.classify(images) == labels).double().mean().item()
 
 
 def prior_figures(prior: Prior, grids: torch.Tensor, labels: torch.Tensor | None = None) -> dict[str, str]:

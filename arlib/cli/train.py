@@ -10,7 +10,7 @@ import arlib
 from arlib import checkpoints, data, judges, metrics, orders, training
 from arlib.cli import cards, examples, moments
 from arlib.cli.common import SHAPES, data_of, make_quantizer
-from arlib.cli.report import bits_of, prior_figures, tokenizer_figures
+from arlib.cli.report import accuracy, bits_of, judge_figures, prior_figures, tokenizer_figures
 from arlib.judges import ClassificationLoss, Judge
 from arlib.patches import check_divides
 from arlib.scales import Pyramid
@@ -74,6 +74,7 @@ def tokenizer(
     scales: Annotated[
         str | None, typer.Option(help="Sides of token maps from coarse to fine, like 1,2,4: a pyramid; with vq.")
     ] = None,
+    cut: Annotated[float, typer.Option(help="In training, the share of pictures that keep a few maps alone.")] = 0.5,
     depth: Annotated[int, typer.Option(help="Residual blocks on each side.")] = 2,
     width: int = 128,
     smoothness: Annotated[float, typer.Option(help="How strongly neighbouring patches attract each other.")] = 1e-3,
@@ -89,7 +90,7 @@ def tokenizer(
 ) -> None:
     """Train an image tokenizer, by default with binary spherical quantization."""
     torch.manual_seed(seed)
-    chosen = make_quantizer(quantizer, bits, codebooks, residual, latent_dim, scales)
+    chosen = make_quantizer(quantizer, bits, codebooks, residual, latent_dim, scales, cut)
     model = ImageTokenizer(patch_size, width, depth, chosen, channels=examples.channels_of(source))
     settings = Settings(steps, batch_size, learning_rate, seed, precision, accelerator, devices)
     train_on_images("tokenizer", name, ReconstructionLoss(model, smoothness), source, settings, out, resume)
@@ -99,7 +100,10 @@ def tokenizer(
 def prior(
     name: Name,
     out: Out,
-    tokens: Annotated[list[Path] | None, typer.Option(help="Data sets of tokens (repeat it); the book's own.")] = None,
+    tokens: Annotated[
+        list[Path] | None,
+        typer.Option(help="Data sets of tokens (repeat it; a.tokens:4 is four times a.tokens); the book's own."),
+    ] = None,
     valid: Annotated[Path | None, typer.Option(help="Held-out tokens to follow; the book's own for those.")] = None,
     tokenizer: Annotated[str | None, typer.Option(help="For the samples: the tokens' own, if left out.")] = None,
     width: int = 128,
@@ -189,17 +193,15 @@ def judge(
     model = Judge(SHAPES[source][2], SHAPES[source][0], len(data.CLASSES[source]), width)
     loss = ClassificationLoss(model, shift, flips=source == "cifar10")
     settings = Settings(steps, batch_size, learning_rate, seed, precision, accelerator, devices)
-    held_out, truth = data.load(source, "valid"), data.labels(source, "valid")
+    held_out, truth = data.load(source, "valid")[: 2 * VALIDATED], data.labels(source, "valid")[: 2 * VALIDATED]
 
-    def right(model: Judge, count: int) -> float:
-        return (model.classify(held_out[:count]) == truth[:count]).double().mean().item()
+    def validate() -> dict[str, float]:
+        return {"valid accuracy": accuracy(model, held_out, truth)}
 
     pictures = (data.load(source, "train"), data.labels(source, "train"))
-    seconds = training.fit(
-        loss, pictures, settings, out, lambda: {"valid accuracy": right(model, 2 * VALIDATED)}, resume
-    )
+    seconds = training.fit(loss, pictures, settings, out, validate, resume)
     path = cards.save(out, "judge", name, model, data=source)
-    figures = {"valid accuracy": f"{right(judges.load(str(path)), len(truth)):.2%}"}
+    figures = judge_figures(judges.load(str(path)), source)
     cards.write(path, model, seconds, settings, figures, cards.LEARNED_FROM[source], source)
 
 

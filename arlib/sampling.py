@@ -18,7 +18,7 @@ class SteppingPrior(Protocol):
     vocabulary: int
     length: int
 
-    new_cache: Callable[..., Any]
+    def new_cache(self, *args: Any, **kwargs: Any) -> Any: ...
 
     def step(self, token: torch.Tensor | None, cache: Any) -> torch.Tensor: ...
 

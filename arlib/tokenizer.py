@@ -1,6 +1,7 @@
 """Image tokenizer: an encoder, a quantizer and a decoder (chapters 2 to 4)."""
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +11,7 @@ from arlib.patches import check_divides
 from arlib.quantizers import BSQ, VQ, Product, Residual
 from arlib.scales import Pyramid
 
-Quantizer = BSQ | VQ | Product | Residual | Pyramid
+Quantizer: TypeAlias = BSQ | VQ | Product | Residual | Pyramid
 
 BATCH = 32  # how many pictures pass through a network at a time
 

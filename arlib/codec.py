@@ -1,16 +1,7 @@
 """The codec: a picture becomes a file, the file the picture (chapter 12).
 
 The tokenizer makes a grid of tokens from a picture, the prior's integer twin says how probable each of them is, and
-the range coder writes them. A `.ptb` file is a header of 16 bytes and what the range coder wrote, to the file's end:
-
-    3 bytes  magic "PTB"         1 byte   version (1)
-    4 bytes  the model: start of the SHA-256 of its twin's digest and its tokenizer's weights file, "digest hash"
-    4 bytes  CRC-32 of the tokens in raster order (the codes of a place one after the other), each as four bytes
-    4 bytes  CRC-32 of all the rest of the file, header and payload
-
-Numbers are little-endian. The number of tokens and the size of the picture are the model's. What decodes wrongly can
-never come out quietly: the file's checksum is compared before anything is decoded, and the tokens' own afterwards,
-because only that one sees a decoder with other probabilities than the encoder's.
+the range coder writes them into a file (`arlib.container` has its format).
 
 The payload is the tokens in the order in which the prior reads them. Where that is not the raster order, the order is
 part of the model: its places are hashed too, "digest hash 2 0 3 1". The payload of a prior that knows classes begins
@@ -19,86 +10,48 @@ with the picture's label, one of classes + 1 equally probable symbols: 0 for non
 The same tokens give the same file, and the file the same tokens, on every machine. Both ends beside them compute with
 floats: where a value lies on the edge between two codes, an encoder elsewhere may choose the other token, and a decoded
 pixel may differ by one grey level.
-
-Sources: L. P. Deutsch, "GZIP file format specification" (RFC 1952) for the CRC-32; the rest is this book's own.
 """
 
 import hashlib
 import itertools
-import json
 import math
-import struct
-import zlib
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import torch
 
 from arlib import fixedpoint, orders, rangecoder, scales
-from arlib.data import DataError, root
+from arlib.container import (
+    CHECKED,
+    HEADER,
+    CodecError,
+    Header,
+    Ledger,
+    find,
+    read_header,
+    shipped,
+    tokens_checksum,
+    write,
+)
 from arlib.fixedpoint import Twin
 from arlib.scales import Pyramid
 from arlib.tokenizer import ImageTokenizer
 from arlib.transformer import Prior, check_label
 
-HEADER = struct.Struct("<3sB4sII")
-CHECKED = HEADER.size - 4  # the file's checksum, at the header's end, covers what is before it and what is behind
-MAGIC, VERSION = b"PTB", 1
 BATCH = 16  # how many files are coded side by side
 
-
-class CodecError(DataError):
-    """A file that cannot be decoded, or a picture or tokens that this codec cannot code; the message says why."""
-
-
-class Header(NamedTuple):
-    """What the first 16 bytes of a file say: `model` as 8 hex digits, and the CRC-32 of the tokens and of the rest."""
-
-    version: int
-    model: str
-    tokens_checksum: int
-    file_checksum: int
-
-
-def read_header(data: bytes) -> Header:
-    """The header of a file whose checksum is right.
-
-    Raises `CodecError` where the file is of another kind or version, too short, or damaged.
-    """
-    if data[:3] != MAGIC:
-        raise CodecError("This is not a .ptb file, which would begin with the letters PTB.")
-    if len(data) < HEADER.size:
-        raise CodecError(f"This .ptb file is too short: it has {len(data)} of the {HEADER.size} bytes of a header.")
-    _, version, model, tokens_checksum, file_checksum = HEADER.unpack_from(data)
-    if version != VERSION:
-        raise CodecError(f"This .ptb file says that it is of version {version}; this library reads version {VERSION}.")
-    if _checksum(data) != file_checksum:
-        raise CodecError("This .ptb file is damaged: its bytes do not match its checksum.")
-    return Header(version, model.hex(), tokens_checksum, file_checksum)
-
-
-def shipped() -> dict[str, str]:
-    """The hash of each shipped codec by its name, from data/weights/codecs.json (tools/index_codecs.py writes it)."""
-    index = root() / "weights" / "codecs.json"
-    return json.loads(index.read_text(encoding="utf-8")) if index.is_file() else {}
-
-
-def find(data: bytes) -> str:
-    """The name of the shipped codec that wrote a file. Raises `CodecError` as `read_header` does, or if none did."""
-    model, names = read_header(data).model, shipped()
-    for name in names:
-        if names[name] == model:
-            return name
-    raise CodecError(f"This .ptb file wants the model {model}, which is not among the shipped ones.")
-
-
-class Ledger(dict[str, float]):
-    """Where the bits of a file went: rows in bits that sum to the file's size; it is shown as a table."""
-
-    def __repr__(self) -> str:
-        size = sum(self.values())
-        rows = {**self, "file": size}
-        return "\n".join(f"{name:9} {bits:10.3f} bits {bits / size:8.2%}" for name, bits in rows.items())
+__all__ = [
+    "BATCH",
+    "CHECKED",
+    "HEADER",
+    "Codec",
+    "CodecError",
+    "Header",
+    "Ledger",
+    "find",
+    "named_order",
+    "read_header",
+    "shipped",
+]
 
 
 class Codec:
@@ -182,7 +135,7 @@ class Codec:
         for some, batch in zip(grids.split(BATCH), labels.split(BATCH), strict=True):
             for grid, label, logits in zip(some, batch.tolist(), self.logits(some, batch), strict=True):
                 payload = self._encoder(grid, label, fixedpoint.frequencies(logits)).finish()
-                files.append(self._file(grid, payload))
+                files.append(write(self.hash, grid, payload))
         return files
 
     def logits(self, grids: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
@@ -324,10 +277,6 @@ class Codec:
             encoder.encode(token, table)
         return encoder
 
-    def _file(self, grid: torch.Tensor, payload: bytes) -> bytes:
-        data = HEADER.pack(MAGIC, VERSION, bytes.fromhex(self.hash), _tokens_checksum(grid), 0) + payload
-        return data[:CHECKED] + struct.pack("<I", _checksum(data)) + payload
-
     def _check(self, data: bytes) -> CodecError | None:
         """What is wrong with a file, as far as can be told before decoding."""
         try:
@@ -372,7 +321,7 @@ class Codec:
         except rangecoder.RangeCoderError:
             right = False
         else:
-            right = _tokens_checksum(tokens) == read_header(data).tokens_checksum
+            right = tokens_checksum(tokens) == read_header(data).tokens_checksum
         if right:
             return tokens.view(self.grid)
         return CodecError(
@@ -404,11 +353,3 @@ def _read(decoders: list[rangecoder.Decoder], logits: torch.Tensor) -> torch.Ten
     """The next symbols of each payload, `(N, n) int64`, by a twin's logits `(N, n, V)`."""
     tables = rangecoder.cumulate(fixedpoint.frequencies(logits))
     return torch.tensor([[decoder.decode(row) for row in rows] for decoder, rows in zip(decoders, tables, strict=True)])
-
-
-def _tokens_checksum(tokens: torch.Tensor) -> int:
-    return zlib.crc32(tokens.numpy().astype("<i4").tobytes())
-
-
-def _checksum(data: bytes) -> int:
-    return zlib.crc32(data[HEADER.size :], zlib.crc32(data[:CHECKED]))

@@ -37,14 +37,33 @@ WRONG: dict[str, tuple[list[object], str]] = {
     "another tokenizer than the tokens'": ([*PRIOR, "--tokenizer", "text.safetensors"], "no file"),
     "a split of no set": (["tokenize", "train", "x.tokens", "--data", "mario"], "no data set 'mario'"),
     "a split that the digits have not": (["tokenize", "unseen", "x.tokens", "--data", "digits"], "train, valid, test"),
-    "digits for a tokenizer of colours": (["tokenize", "valid", "x.tokens", "--data", "digits"], r"\(B, H, W, 3\)"),
-    "frames that move": (["tokenize", "valid", "x.tokens", "--moved", 1], "not for those of supertuxkart"),
+    "digits for a tokenizer of colours": (
+        ["tokenize", "valid", "x.tokens", "--data", "digits"],
+        "grey, 28×28 pixels; this tokenizer takes colour ones in patches of 5×5",
+    ),
+    "frames for a tokenizer of digits": (
+        ["evaluate", "--prior", "digits-4x4", "--data", "supertuxkart"],
+        "colour, 100×150 pixels; this tokenizer takes grey ones in patches of 7×7",
+    ),
+    "frames that move": (["tokenize", "valid", "x.tokens", "--moved", 1], "splits of digits and cifar10"),
     "moved and mirrored": (["tokenize", "valid", "x.tokens", "--moved", 1, "--mirror"], "leave --mirror out"),
     "tokens taken no time": ([*PRIOR, "--tokens", "x.tokens:0"], "once or more"),
     "repeated tokens of no file": ([*PRIOR, "--tokens", "x.tokens:2"], "x.tokens cannot be read"),
     "figures of no set": (["evaluate", "--data", "mario"], "no data set 'mario'"),
     "a label without classes": ([*GENERATE, "--label", "dog"], "learned no classes"),
     "guidance without a label": ([*GENERATE, "--guidance", 2], "name a label"),
+    "no such label": ([*GENERATE, "--prior", "digits-4x4", "--label", 11], "no class '11'; there are 0, 1"),
+    "endless guidance": ([*GENERATE, "--prior", "digits-4x4", "--label", 1, "--guidance", "inf"], "not at inf"),
+    "guidance that is no number": (
+        [*GENERATE, "--prior", "digits-4x4", "--label", 1, "--guidance", "nan"],
+        "not at nan",
+    ),
+    "several at once in scales": ([*GENERATE, "--prior", "digits-scales", "--at-once", 2], "leave --at-once out"),
+    "samples of scales, several at once": (
+        ["evaluate-samples", "--prior", "digits-scales", "--at-once", 2],
+        "leave --at-once out",
+    ),
+    "a digit of another size": ([*GENERATE, "--prior", "digits-4x4", "--from", "small.png", "--keep", "top"], "--fit"),
     "an order in words": ([*GENERATE, "--order", "spiral"], "shuffled"),
     "an order that was not learned": ([*GENERATE, "--order", "random"], "order"),
     "several at once in one order": ([*GENERATE, "--at-once", 2], "any order"),
@@ -114,8 +133,8 @@ def test_digits_from_the_first_command_to_the_last(run, few, tmp_path, monkeypat
     assert run(*write)[0] == 0
     moved = examples.moved(data.load("digits", "train"), "digits", 3)
     assert torch.equal(tokenset.read("moved.tokens").grids, arlib.load_tokenizer(str(tokenizer)).encode(moved))
-    for split in ("train", "valid"):
-        code, out, _ = run("tokenize", split, f"{split}.tokens", "--data", "digits", "--tokenizer", tokenizer)
+    for split, named in (("train", ["--data", "digits"]), ("valid", [])):
+        code, out, _ = run("tokenize", split, f"{split}.tokens", *named, "--tokenizer", tokenizer)
         assert code == 0
         assert "bytes of pixels" in " ".join(out.split())
     written = tokenset.read("valid.tokens")
@@ -167,7 +186,7 @@ def test_digits_from_the_first_command_to_the_last(run, few, tmp_path, monkeypat
     assert ("with their labels, in random orders." if "random" in order else "with their labels.") in " ".join(
         out.split()
     )
-    code, out, _ = run("evaluate", "--data", "digits", "--tokenizer", tokenizer)
+    code, out, _ = run("evaluate", "--tokenizer", tokenizer)  # the data set is that of the tokenizer
     assert (code, "bits" in out) == (0, False)
 
 

@@ -7,8 +7,10 @@ import torch
 from arlib import checkpoints, data
 from arlib.quantizers import BSQ, VQ, Product, Residual
 from arlib.scales import Pyramid
-from arlib.tokenizer import Quantizer
+from arlib.tokenizer import ImageTokenizer, Quantizer
+from arlib.transformer import Prior
 
+MOST_GUIDANCE = 100
 SHAPES = {"supertuxkart": (data.HEIGHT, data.WIDTH, 3), "digits": (28, 28, 1), "cifar10": (32, 32, 3)}
 
 
@@ -32,6 +34,30 @@ def read_picture(path: Path, tokenizer: str, fit: bool) -> torch.Tensor:
     """A picture as a tokenizer knows them: `(H, W, C) uint8`. Raises `DataError` as `data.read_image` does."""
     height, width, channels = SHAPES[data_of(tokenizer)]
     return data.read_image(path, height, width, fit, channels)
+
+
+def check_fits(model: ImageTokenizer, name: str) -> None:
+    """Raise `DataError` unless a tokenizer takes pictures like those of a data set; said before any is loaded."""
+    height, width, channels = SHAPES[name]
+    if channels != model.channels or height % model.patch_size or width % model.patch_size:
+        kinds = {1: "grey", 3: "colour"}
+        raise data.DataError(
+            f"The pictures of {name} are {kinds[channels]}, {height}×{width} pixels; this tokenizer takes "
+            f"{kinds[model.channels]} ones in patches of {model.patch_size}×{model.patch_size}. Name another --data."
+        )
+
+
+def check_spoken(model: Prior, guidance: float, at_once: int) -> None:
+    """Raise `ValueError` for a guidance that is no number to compute with, and where --at-once would do nothing."""
+    if not abs(guidance) <= MOST_GUIDANCE:
+        raise ValueError(f"--guidance lies between -{MOST_GUIDANCE} and {MOST_GUIDANCE}, not at {guidance}.")
+    if at_once > 1 and model.scales is not None:
+        raise ValueError("This prior draws all tokens of a scale at once: leave --at-once out.")
+
+
+def counted(count: int, thing: str) -> str:
+    """ "1 file", "2,000 files"."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
 
 
 def label_number(label: str | None, classes: int, name: str) -> int | None:

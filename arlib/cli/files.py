@@ -13,7 +13,7 @@ from rich.table import Table
 
 import arlib
 from arlib import checkpoints, codec, data
-from arlib.cli.common import class_name, data_of, label_number
+from arlib.cli.common import class_name, counted, data_of, label_number
 from arlib.codec import BATCH, CodecError
 from arlib.data import DataError
 
@@ -54,7 +54,9 @@ def compress(
 
     done = convert(pairs, "compressing", read, code, write_bytes)
     before, after = (sum(pair[which].stat().st_size for pair in done) for which in (0, 1))
-    console.print(f"{out}: {after:,} bytes in {len(done):,} files, {before / after:.1f} times smaller than {before:,}.")
+    console.print(
+        f"{out}: {after:,} bytes in {counted(len(done), 'file')}, {before / after:.1f} times smaller than {before:,}."
+    )
 
 
 @app.command()
@@ -80,7 +82,7 @@ def decompress(
         return [results[number] for number in range(len(files))]
 
     done = convert(pairs, "decompressing", read_file, code, data.write_image)
-    console.print(f"{out}: {len(done):,} pictures." if out.is_dir() else f"{out}: one picture.")
+    console.print(f"{out}: {counted(len(done), 'picture')}." if out.is_dir() else f"{out}: one picture.")
 
 
 @app.command()

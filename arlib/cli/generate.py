@@ -9,7 +9,7 @@ from rich.console import Console
 
 import arlib
 from arlib import checkpoints, data, metrics, orders, sampling
-from arlib.cli.common import data_of, label_number, read_picture
+from arlib.cli.common import check_spoken, counted, data_of, label_number, read_picture
 from arlib.cli.samples import order_of
 from arlib.scales import Pyramid
 from arlib.tokenizer import ImageTokenizer
@@ -54,6 +54,7 @@ def generate(
     if out.exists() and not out.is_dir():
         raise data.DataError(f"{out} is a file. Name a folder.")
     model, decoder, grid = arlib.load_pipeline(prior, tokenizer)
+    check_spoken(model, guidance, at_once)
     header = checkpoints.read_header(checkpoints.find("prior", prior))
     weights = tokenizer or header["tokenizer"]
     number = label_number(label, model.config.get("classes", 0), data_of(weights))
@@ -77,7 +78,7 @@ def generate(
     labels = None if number is None else torch.full((count,), number)
     read = tokens if spoken is None else orders.arrange(tokens, spoken)
     bits = metrics.bits(model, read, order=spoken, label=labels).sum(1).mean()
-    console.print(f"{out}: {count} new pictures, {bits:,.0f} bits each on average.")
+    console.print(f"{out}: {counted(count, 'new picture')}, {bits:,.0f} bits each on average.")
 
 
 def to_draw(

@@ -10,14 +10,14 @@ from rich.console import Console
 import arlib
 from arlib import checkpoints, data, metrics, tokenset
 from arlib.cli import examples
-from arlib.cli.common import read_picture
+from arlib.cli.common import check_fits, counted, data_of, read_picture
 from arlib.cli.report import evaluation_tables, usage
 
 app = typer.Typer()
 console = Console()
 
 TokenizerName = Annotated[str, typer.Option("--tokenizer", help="Name, hash or file of the tokenizer.")]
-DATA_SET = "supertuxkart, digits or cifar10."
+DATA_SET = "supertuxkart, digits or cifar10; what the tokenizer has learned, if left out."
 
 
 @app.command()
@@ -25,7 +25,7 @@ def tokenize(
     source: Annotated[str, typer.Argument(metavar="IN", help="A split (train, valid, …), or a folder of images.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The data set of tokens to write.")],
     tokenizer: TokenizerName = "book",
-    name: Annotated[str, typer.Option("--data", help=f"Whose split IN is: {DATA_SET}")] = "supertuxkart",
+    name: Annotated[str | None, typer.Option("--data", help=f"Whose split IN is: {DATA_SET}")] = None,
     mirror: Annotated[bool, typer.Option(help="Mirror every picture, left to right, first.")] = False,
     moved: Annotated[
         int | None,
@@ -37,23 +37,29 @@ def tokenize(
         raise data.DataError("--moved mirrors the pictures that may be mirrored: leave --mirror out.")
     weights = checkpoints.find("tokenizer", tokenizer)
     model, labels = arlib.load_tokenizer(tokenizer), None
-    if source in data.SETS.get(name, ()) or name != "supertuxkart":
+    named, name = name is not None, name or data_of(tokenizer)
+    from_set = source in data.SETS.get(name, ()) or (named and name != "supertuxkart")
+    if moved is not None and not (from_set and name in data.CLASSES):
+        raise data.DataError("--moved is for the splits of digits and cifar10 alone.")
+    if from_set:
+        data.check_split(name, source)
+        check_fits(model, name)
         paths, images = data.files(name, source), data.load(name, source)
         labels = data.labels(name, source) if name in data.CLASSES else None
     else:
         paths = data.folder_files(source)
         images = torch.stack([read_picture(path, tokenizer, fit=True) for path in paths])
-    with console.status(f"{len(images):,} pictures"):
+    with console.status(counted(len(images), "picture")):
         images = images.flip(2) if mirror else images
         grids = model.encode(images if moved is None else examples.moved(images, name, moved))
     tokenset.write(out, grids, model.codebook_size, checkpoints.sha256(weights), labels)
     after = out.stat().st_size
     before, kinds = images.numel(), "pixels"
-    if name == "supertuxkart":
+    if name == "supertuxkart" or not from_set:
         before = sum(path.stat().st_size for path in paths)
         kinds = "/".join(sorted({path.suffix.lstrip(".").upper() for path in paths}))
     console.print(
-        f"{out}: {len(grids):,} pictures in {after:,} bytes, {before / after:.1f} times smaller than their "
+        f"{out}: {counted(len(grids), 'picture')} in {after:,} bytes, {before / after:.1f} times smaller than the "
         f"{before:,} bytes of {kinds}. {usage(model, grids):.1%} of {model.codebook_size:,} codes occur."
     )
 
@@ -78,15 +84,18 @@ def reconstruct(
 def evaluate(
     tokenizer: Annotated[str | None, typer.Option(help="The prior's own, if left out; alone without --prior.")] = None,
     prior: Annotated[str | None, typer.Option(help="Name, hash or file of the prior; book without both.")] = None,
-    name: Annotated[str, typer.Option("--data", help=DATA_SET)] = "supertuxkart",
+    name: Annotated[str | None, typer.Option("--data", help=DATA_SET)] = None,
 ) -> None:
     """Measure a tokenizer, and a prior with it, on every split of a data set."""
-    if name not in data.SETS:
+    if name is not None and name not in data.SETS:
         raise data.DataError(f"There is no data set {name!r}; there are {', '.join(data.SETS)}.")
     if tokenizer is not None and prior is None:
-        model, language, title = arlib.load_tokenizer(tokenizer), None, f"Tokenizer {tokenizer}"
+        model, language, title, weights = arlib.load_tokenizer(tokenizer), None, f"Tokenizer {tokenizer}", tokenizer
     else:
         language, model, _ = arlib.load_pipeline(prior or "book", tokenizer)
         title = f"Prior {prior or 'book'} and its tokenizer"
+        weights = tokenizer or checkpoints.read_header(checkpoints.find("prior", prior or "book"))["tokenizer"]
+    name = name or data_of(weights)
+    check_fits(model, name)
     for table in evaluation_tables(name, model, language, title):
         console.print(table)

@@ -10,6 +10,7 @@ from rich.table import Table
 
 import arlib
 from arlib import checkpoints, codec, data, evaluation, metrics, orders, sampling
+from arlib.cli.common import check_spoken
 from arlib.evaluation import BLIND, Scores
 from arlib.transformer import Prior
 
@@ -43,6 +44,7 @@ def evaluate_samples(
         raise ValueError(f"--count is at least {LEAST}: distances between fewer pictures are mostly error.")
     header = checkpoints.read_header(checkpoints.find("prior", prior))
     model, decoder, grid = arlib.load_pipeline(prior, tokenizer)
+    check_spoken(model, guidance, at_once)
     name = name_of_data(decoder.decode(torch.zeros(1, *grid, dtype=torch.int64)))
     judge, reference = evaluation.load_judge(name)
     if usefulness:

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 import arlib
-from arlib import checkpoints, data
+from arlib import checkpoints, data, evaluation
 from arlib.checkpoints import CheckpointError
 from arlib.quantizers import BSQ
 from arlib.tokenizer import ImageTokenizer
@@ -114,6 +114,37 @@ def test_shipped_models_are_found_by_name_and_by_hash():
     assert checkpoints.find("tokenizer", f"sha256:{checkpoints.sha256(path)[:24]}") == path
     prior, tokenizer, (height, width) = arlib.load_pipeline("book")
     assert (prior.length, prior.vocabulary) == (height * width, tokenizer.codebook_size)
+
+
+CIFAR10 = {"train": 45000, "valid": 5000, "test": 10000}
+shipped_cifar10 = pytest.mark.skipif(
+    not (data.root() / "tokens" / "cifar10-test.tokens").exists(), reason="no tokens of CIFAR-10 are shipped"
+)
+
+
+@shipped_cifar10
+@pytest.mark.parametrize("split", CIFAR10)
+def test_the_data_sets_of_tokens_of_cifar10(split):
+    """Sizes, tokenizer and labels; where the pictures are at hand, that they are theirs."""
+    shipped = arlib.tokenset.read(data.root() / "tokens" / f"cifar10-{split}.tokens")
+    assert shipped.grids.shape == (CIFAR10[split], 8, 8)
+    assert checkpoints.sha256(checkpoints.find("tokenizer", "cifar")).startswith(shipped.tokenizer)
+    assert shipped.labels is not None
+    assert ((shipped.labels.bincount(minlength=10) / len(shipped.labels) - 0.1).abs() < 0.01).all()
+    if (data.root() / "cifar10").is_dir():
+        assert torch.equal(shipped.labels, data.labels("cifar10", split))
+        chosen = slice(0, None, CIFAR10[split] // 100)
+        grids = arlib.load_tokenizer("cifar").encode(data.load("cifar10", split)[chosen])
+        assert (grids == shipped.grids[chosen]).double().mean() > 0.999
+
+
+@shipped_cifar10
+def test_the_evaluation_finds_the_test_tokens_of_cifar10(monkeypatch):
+    monkeypatch.setattr(data, "load", None)  # it does without the pictures
+    digest = checkpoints.sha256(checkpoints.find("tokenizer", "cifar"))
+    found = evaluation.real_tokens("cifar10", arlib.load_tokenizer("cifar"), digest, 1000)
+    assert found is not None
+    assert found[0].shape == (1000, 8, 8)
 
 
 def test_the_data_sets_of_tokens_are_what_the_tokenizer_gives():

@@ -62,7 +62,7 @@ HINTS = {
     "swapped": "Compare the sizes: how large is the loss's gradient at z, how large at the codes?",
     "late loss": "What of its loss reaches the codes?",
     "leak": "What of q's gradient reaches the codes?",
-    "healthy": "Nothing is wrong with its gradients: q's goes to z alone, the loss's to both, to the codes at full weight.",
+    "healthy": "Nothing is wrong with its gradients: q's goes to z alone, the loss's to both, codes at full weight.",
     "no copy line": "What of q's gradient reaches z?",
     "no commitment": "What of its loss reaches z?",
 }
@@ -143,7 +143,7 @@ def tokens_needed(answer: Any) -> str:
         1014: "that many tokens cannot show 99 % of the codes unless no code comes twice.",
         1024: "among 1024 tokens many codes come twice, and others not at all.",
         right - 1: "with one token less the share is still below 99 %.",
-        7688: "that is how long all codes take, on average; 99 % is less.",
+        7690: "that is how long all codes take, on average; 99 % is less.",
         7689: "that is how long all codes take, on average; 99 % is less.",
         math.ceil(math.log(0.99) / math.log1p(-1 / K)): "that is where one per cent is seen, not 99.",
         math.ceil(math.log(0.01 / K) / math.log1p(-1 / K)): "that is where a hundredth of *one code* is missing.",

@@ -97,7 +97,9 @@ export default {
     function draw() {
       if (!path.length) return;
       const { latents, codes, chosen, error } = path[step];
-      const reach = Math.max(1.7, ...path[STEPS].latents.flat().map(Math.abs)) * 1.25;
+      // The dead codes of a far start stay in view, those farthest out at the edge.
+      const reach = Math.max(start === 0 ? 4 : 1.7, ...path[STEPS].latents.flat().map((a) => 1.25 * Math.abs(a)));
+      const inside = (v) => v.map((a) => Math.max(-0.96 * reach, Math.min(0.96 * reach, a)));
       const at = (v) => v.map((a, axis) => size / 2 + ((axis ? -a : a) * size) / 2 / reach);
       svg.replaceChildren();
       for (const z of latents) {
@@ -112,12 +114,12 @@ export default {
           const here = path[past].codes[k];
           // A revived code jumps: its path begins anew.
           if (Math.hypot(here[0] - before[0], here[1] - before[1]) > 0.35) pen = "M";
-          trail.push(`${pen}${at(here).map((a) => a.toFixed(1)).join(" ")}`);
+          trail.push(`${pen}${at(inside(here)).map((a) => a.toFixed(1)).join(" ")}`);
           pen = "L";
         }
         const colour = chosen[k] ? COLOURS[1] : COLOURS[4];
         svg.append(element("svg:path", { d: trail.join(""), fill: "none", stroke: colour, "stroke-opacity": 0.6 }));
-        const [x, y] = at(code);
+        const [x, y] = at(inside(code));
         svg.append(chosen[k]
           ? element("svg:rect", { x: x - 4, y: y - 4, width: 8, height: 8, fill: colour })
           : element("svg:path", {

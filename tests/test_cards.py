@@ -51,7 +51,7 @@ def nothing_to_learn(monkeypatch, tmp_path) -> None:
 def test_the_command_on_a_card_makes_a_model_of_that_kind(run, nothing_to_learn, monkeypatch, name) -> None:
     """Name, sizes, quantizer, order and data set: the training itself is left out."""
     header = checkpoints.read_header(ROOT / "data" / "weights" / f"{name}.safetensors")
-    command = re.search(r"trained by \| `python -m arlib (.*)`", CARDS[name])
+    command = re.search(r"trained by \| `python -m arlib ([^`]*)`", CARDS[name])
     assert command is not None
     if header["kind"] == "prior":
         weights = checkpoints.find("tokenizer", header["tokenizer"])

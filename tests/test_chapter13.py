@@ -110,7 +110,7 @@ MIXTURES = [
 
 RIGHT = dict(check.SETS)
 SETS = [
-    (RIGHT | {"C": "prior", "E": "cold"}, "C is not 'prior'. C has only 476"),
+    (RIGHT | {"C": "prior", "E": "cold"}, "C is not 'prior'. C has only 467"),
     (RIGHT | {"A": "no prior", "D": "hot"}, "A is not 'no prior'"),
     (RIGHT | {"B": "prior", "E": "copies"}, "B is not 'prior'"),
     (RIGHT | {"D": "mush"}, "D: 'mush' is none of"),

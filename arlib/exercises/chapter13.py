@@ -157,8 +157,8 @@ SETS = {"A": "hot", "B": "copies", "C": "cold", "D": "no prior", "E": "prior"}
 WHY = {
     "A": "A has the lowest accuracy and the highest FD of all, and a recall that scribbles have",
     "B": "B reaches what the tokenizer's own reconstructions of real digits reach, in every column",
-    "C": "C has only 476 distinct samples, and a recall of 0.20",
-    "D": "D is half wrong in precision, and yet three of four are the right class, which scribbles are not",
+    "C": "C has only 467 distinct samples, and a recall of 0.18",
+    "D": "D has little precision, and yet three of four are the right class, which scribbles are not",
     "E": "E is nearly as good as real digits, and a little worse than B in accuracy and in precision",
 }
 

@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 import torch
 
@@ -47,6 +48,11 @@ PRICES = [
     (lambda j: entropy(j.sum(2)) + entropy(j.sum(1)) - 2 * entropy(j.sum((1, 2))), "how much of it is"),
     (lambda j: entropy(j) - entropy(j.sum((1, 2))), "drawn together"),
     (with_nan, "0 · log 0 counts as 0"),
+    (lambda j: sum(right_price(part[None] / part.sum()) for part in j), "add up"),
+    (lambda j: right_price(j.permute(1, 0, 2)), "the second axis for c"),
+    (lambda j: right_price(j.permute(2, 0, 1)), "the last axis for c"),
+    (lambda j: right_price(j) / 2, "both together"),
+    (lambda j: torch.stack([right_price(part[None]) for part in j]), "one finite number"),
     (lambda j: 1.0, "for a random table"),
     (lambda j: j, "number is asked for"),
 ]
@@ -64,6 +70,12 @@ GRIDS = [
     ((torch.ones(3, 3), torch.tensor([1.0, 2.0])), "the shape is (3, 3)"),
     ((torch.ones(4, 4), torch.arange(9.0)), "2 to 8 numbers"),
     ((torch.ones(4, 4), torch.tensor([2.0, -1.0])), "does no harm"),
+    (  # a tie, which rounding makes worse by its last bit
+        (torch.full((4, 4), 0.3, dtype=torch.float64), torch.tensor([0.6, 0.0], dtype=torch.float64)),
+        "does no harm",
+    ),
+    (([[1.0] * 4] * 4, torch.tensor([1.0, 3])), "a tensor is asked for"),
+    ((torch.ones(4, 4), [1.0, 3]), "a tensor of one dimension"),
     ((torch.full((4, 4), math.nan), torch.tensor([2.0, -1.0])), "finite"),
 ]
 
@@ -85,7 +97,21 @@ def tables(shapes, stride=1, below=False, swapped=False, first_reads=-1, local=F
     return torch.tensor(source), torch.tensor(block)
 
 
+def whole_steps(shapes):
+    """The cell above by r // (height // coarser height), as if every map nested."""
+    source, block = tables(shapes)
+    first = 0
+    for scale, ((above, across), (height, width)) in enumerate(itertools.pairwise(shapes), 1):
+        rows = (torch.arange(height) // (height // above)).clamp(max=above - 1)
+        columns = (torch.arange(width) // (width // across)).clamp(max=across - 1)
+        source[block == scale] = (first + rows[:, None] * across + columns).flatten()
+        first += above * across
+    return source, block
+
+
 RECTANGLES = [
+    (whole_steps, "and above it lies row"),
+    (lambda shapes: tables(shapes)[::-1], "have changed places"),
     (lambda shapes: tables(shapes, stride=0), "its width, not its height"),
     (lambda shapes: tables(shapes, swapped=True), "its width, not its height"),
     (lambda shapes: tables(shapes, local=True), "add where the next coarser map begins"),
@@ -94,33 +120,65 @@ RECTANGLES = [
     (lambda shapes: (tables(shapes)[0], tables(shapes)[1] + 1), "block[0] is 1"),
     (lambda shapes: tables(shapes)[0], "two tensors"),
     (lambda shapes: (tables(shapes)[0].float(), tables(shapes)[1]), "the dtype"),
+    (lambda shapes: tuple(each.numpy() for each in tables(shapes)), "a tensor is asked for"),
     (lambda shapes: scales.tables([height for height, _ in shapes]), "the shape is"),
 ]
 
 
+def copies(tokens, sides, share=1.0):
+    """Right at a share of 1: whether each coarse token is, in that share of the pictures, a copy from some place."""
+    coarse, fine = tokens[:, : -(sides[-1] ** 2)], tokens[:, -(sides[-1] ** 2) :]
+    same = (coarse[:, :, None] == fine[:, None]).double().mean(0)
+    return bool((same >= share).any(1).all())
+
+
 def top_left_alone(tokens, sides):
-    fine, coarse = tokens[:, 5:].view(-1, 4, 4), tokens[:, 1:5].view(-1, 2, 2)
-    return bool((fine[:, ::2, ::2] == coarse).all())
+    grid, first = tokens[:, -(sides[-1] ** 2) :].view(-1, sides[-1], sides[-1]), 0
+    for side in sides[:-1]:
+        step = sides[-1] // side
+        if not torch.equal(grid[:, ::step, ::step].flatten(1), tokens[:, first : first + side**2]):
+            return False
+        first += side**2
+    return True
+
+
+def under_it_alone(tokens, sides):
+    """Whether each coarse token copies one of those in its cell."""
+    grid, first = tokens[:, -(sides[-1] ** 2) :].view(-1, sides[-1], sides[-1]), 0
+    for side in sides[:-1]:
+        step = sides[-1] // side
+        for row, column in itertools.product(range(side), repeat=2):
+            cell = grid[:, row * step : (row + 1) * step, column * step : (column + 1) * step].flatten(1)
+            if not (cell == tokens[:, first : first + 1]).all(0).any():
+                return False
+            first += 1
+    return True
 
 
 def occurs(tokens, sides):
     """Whether each coarse token is somewhere among the fine ones."""
-    return bool((tokens[:, :5, None] == tokens[:, None, 5:]).any(-1).all())
+    fine = sides[-1] ** 2
+    return bool((tokens[:, :-fine, None] == tokens[:, None, -fine:]).any(-1).all())
 
 
-def first_map(tokens, sides):
-    fine = tokens[:, -(sides[-1] ** 2) :]
-    return bool((fine == tokens[:, :1]).all(0).any())
+def one_map(first, end):
+    """Whether the tokens of one of the coarse maps are copies."""
+    return lambda tokens, sides: copies(torch.cat([tokens[:, first:end], tokens[:, -(sides[-1] ** 2) :]], 1), sides)
 
 
 SUBSAMPLED = [
     (top_left_alone, "you say False"),
-    (occurs, "elsewhere for every picture"),
-    (first_map, "the 2×2 map says something new"),
+    (under_it_alone, "if not of one under it"),
+    (occurs, "you say True"),
+    (one_map(0, 1), "you say True"),
+    (one_map(1, 5), "only the 2×2 map is a copy"),
+    (lambda tokens, sides: copies(tokens, sides, 0.9), "in one of the pictures"),
+    (lambda tokens, sides: copies(tokens[:, :21], [1, 2, 4]), "of the sides [1, 3, 6]"),
     (lambda tokens, sides: False, "you say False"),
     (lambda tokens, sides: True, "you say True"),
-    (lambda tokens, sides: tokens[:, :5] == tokens[:, 5:10], "True or False is asked for"),
-    (lambda tokens, sides: "yes", "True or False is asked for"),
+    (lambda tokens, sides: tokens[:, :5] == tokens[:, 5:10], "one True or False is asked for"),
+    (lambda tokens, sides: "yes", "one True or False is asked for"),
+    (lambda tokens, sides: int(copies(tokens, sides)), "one True or False is asked for"),
 ]
 
 
@@ -147,6 +205,9 @@ GUIDANCE = [
         ),
         "class 0 for no label",
     ),
+    (by(lambda c, u, s: u + (s - 1) * (c - u)), "you use guidance - 1"),
+    (by(lambda c, u, s: (u + s * (c - u)).log_softmax(-1)), "logarithms of probabilities"),
+    (by(lambda c, u, s: (u + s * (c - u)).numpy()), "a tensor is asked for"),
     (by(lambda c, u, s: s * c), "off by up to"),
     (by(lambda c, u, s: c[:, -1]), "the shape is"),
 ]
@@ -159,6 +220,12 @@ PASSES = [
     (1.0, "the second pass alone"),
     (0.981, "these are nats"),
     (0.83, "dearer than the first"),
+    (-1.415, "the sign is wrong"),
+    (0.354, "the price of one pixel"),
+    (0.7075, "the price of one pass"),
+    (2, "saved over a single pass"),
+    (1.41, "three digits"),
+    (1.42, "three digits"),
     (2.2, "that is not the price"),
     (..., "there is no number yet"),
 ]
@@ -182,8 +249,15 @@ def test_a_wrong_answer_is_told_why(checker, answers, reason):
 
 RIGHT = [
     (check.price, (right_price,)),
+    (check.price, (lambda joint: right_price(joint + 1e-9),)),
+    (check.price, (lambda joint: right_price(joint).numpy(),)),
     (check.gets_worse, (torch.full((4, 4), 2.0), torch.tensor([2.0, 5.0]))),
     (check.rectangles, (tables,)),
+    (check.gets_worse, (torch.zeros(4, 4).long(), torch.tensor([1, 3]))),
+    (check.rectangles, (lambda shapes: list(tables(shapes)),)),
+    (check.subsampled, (copies,)),
+    (check.subsampled, (lambda tokens, sides: torch.tensor(copies(tokens, sides)),)),
+    (check.subsampled, (lambda tokens, sides: np.bool_(copies(tokens, sides)),)),
     (check.guided, (by(lambda c, u, s: (1 - s) * u + s * c),)),
     (check.two_passes, (7.415 - 6,)),
 ]

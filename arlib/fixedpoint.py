@@ -31,23 +31,19 @@ import functools
 import hashlib
 import json
 import math
-from decimal import Context, Decimal, localcontext
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from arlib import rangecoder
+from arlib.tables import ATTENTION_BITS, TABLE_UNIT, UNIT, tables
 from arlib.transformer import Cache, Prior, check_label, check_order, check_step, check_tokens, places
 
 RULE = 1  # the version of the rule; it changes with any number below, and with it the digest of every twin
 EXACT = 1 << 53  # float64 holds every integer up to here
-UNIT = 14  # activations are in units of 2^-14
 LARGEST = (1 << 22) - 1  # and saturate here
 WEIGHT_UNIT = 16
-TABLE_UNIT = 10  # the step of the tables, and the unit of the logits
-ATTENTION_BITS = 20  # the attention's table has 2^20 for exp(0)
-CODING_BITS = 36  # the coder's has 2^36, as a probability of 2^-24 still counts there
 ROOT_BITS = 48  # the precision of √width
 SCALE_BITS = 22  # and of 1/√head_width,
 FINE = 24  # which multiplies weights in units of 2^-24
@@ -56,49 +52,6 @@ ADDED = ("start", "embedding", "positions", "classes", "places")  # the weights 
 
 class FixedPointError(ValueError):
     """A prior that has no twin, a device that cannot compute it, or logits of another kind; the message says which."""
-
-
-@functools.cache
-def tables() -> dict[str, tuple[int, ...]]:
-    """The three tables of integers; entry n belongs to x = n / 1024, and the last entry, a 0, to all that follows.
-
-    "attention" is exp(-x) in units of 2^-20, "coding" exp(-x) in units of 2^-36, and "gelu" the gap x · Φ(-x) between
-    ReLU and GELU, in units of 2^-14. They are rounded from 40 decimal digits, and no entry comes closer than 10^-6 to
-    where the rounding turns: another way to compute them gives the same integers.
-    """
-    # Python's decimal arithmetic is defined to the last digit, exp and roots too, and is the same on every machine.
-    with localcontext(Context(prec=40)):
-        step = Decimal(1) / (1 << TABLE_UNIT)
-        gaps = [0, round(_gap(step))]
-        while gaps[-1]:
-            gaps.append(round(_gap(len(gaps) * step)))
-        return {
-            "attention": _exponentials(step, ATTENTION_BITS),
-            "coding": _exponentials(step, CODING_BITS),
-            "gelu": tuple(gaps),
-        }
-
-
-def _exponentials(step: Decimal, bits: int) -> tuple[int, ...]:
-    power, ratio, entries = Decimal(1 << bits), (-step).exp(), [1 << bits]
-    while entries[-1]:
-        power *= ratio
-        entries.append(round(power))
-    return tuple(entries)
-
-
-def _gap(x: Decimal) -> Decimal:
-    """x · Φ(-x) in units of 2^-14, where Φ(x) = 1/2 + φ(x) · (x + x³/3 + x⁵/(3·5) + …), the normal distribution."""
-    square = x * x
-    term = total = x
-    odd = 1
-    while term > Decimal("1e-30"):
-        odd += 2
-        term *= square
-        term /= odd
-        total += term
-    density = (-square / 2).exp() / (2 * Decimal("3.141592653589793238462643383279502884197169399")).sqrt()
-    return (1 << UNIT) * x * (Decimal("0.5") - density * total)
 
 
 def weights(logits: torch.Tensor) -> torch.Tensor:
@@ -171,7 +124,7 @@ class Twin:
         of them, whatever the tokens of that last scale are: no row reads a token of its own scale.
         """
         check_tokens(self, tokens)  # the same demands in the same words
-        order = check_order(self, order, tokens.shape[1])
+        order = check_order(self, order, tokens.shape[1], len(tokens))
         check_label(self, label, len(tokens))
         if tokens.numel() == 0:
             return torch.zeros((*tokens.shape, self.vocabulary), dtype=torch.int64, device=self.device)
@@ -196,7 +149,7 @@ class Twin:
         """
         if self.scales is not None:
             raise ValueError("A prior of scales predicts whole maps: it has no steps. Use forward, a scale at a time.")
-        order = None if order is None else check_order(self, order, self.length)
+        order = None if order is None else check_order(self, order, self.length, batch_size)
         check_label(self, label, batch_size)
         shape = (self.config["depth"], batch_size, self.heads, self.length, self.head_width)
         empty = torch.zeros(shape, dtype=torch.float64)

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from arlib import fixedpoint, rangecoder
 from arlib.fixedpoint import Twin
+from arlib.tables import CODING_BITS
 from arlib.transformer import Prior
 
 CAPABILITIES = ("default", "avx2", "avx512")  # the values of ATEN_CPU_CAPABILITY, each holding those before it
@@ -56,7 +57,7 @@ def compare(
 def tables(logits: torch.Tensor, total: int = rangecoder.MAX_TOTAL) -> torch.Tensor:
     """Frequencies `(..., V) int64` that sum to `total`, from a twin's logits (int64) or a prior's (float)."""
     if logits.is_floating_point():
-        weights = (logits.double().softmax(-1) * 2.0**fixedpoint.CODING_BITS).round().long()
+        weights = (logits.double().softmax(-1) * 2.0**CODING_BITS).round().long()
     else:
         weights = fixedpoint.weights(logits)
     return rangecoder.frequencies(weights, total)

@@ -317,7 +317,7 @@ def check_tokens(prior, tokens: torch.Tensor) -> None:
         raise ValueError(f"Tokens lie in [0, {prior.vocabulary}); here is one that does not.")
 
 
-def check_order(prior, order: torch.Tensor | None, length: int, batch_size: int | None = None) -> torch.Tensor:
+def check_order(prior, order: torch.Tensor | None, length: int, batch_size: int) -> torch.Tensor:
     """The places of the first `length` tokens; raises `ValueError` where these are none that the prior can read."""
     if order is None:
         return torch.arange(length)
@@ -325,7 +325,7 @@ def check_order(prior, order: torch.Tensor | None, length: int, batch_size: int 
         raise ValueError("This prior has learned one order and cannot read another (any_order=False).")
     if order.dtype != torch.int64 or order.dim() not in (1, 2) or order.shape[-1] < length:
         raise ValueError(f"An order of {length} tokens is (T,) or (B, T) int64, not {tuple(order.shape)}.")
-    if order.dim() == 2 and batch_size is not None and len(order) != batch_size:
+    if order.dim() == 2 and len(order) != batch_size:
         raise ValueError(f"Here are {len(order)} orders for {batch_size} sequences; give one for all, or one for each.")
     if order.numel() and not 0 <= order.min() <= order.max() < prior.length:
         raise ValueError(f"An order names places in [0, {prior.length}); here is one that is not.")

@@ -134,7 +134,11 @@ class Scores:
 
 
 def score(judge: Judge, reference: Reference, images: torch.Tensor, labels: torch.Tensor | None = None) -> Scores:
-    """The scores of pictures `(N, H, W, C) uint8`, of which the classes `(N,) int64` were asked for."""
+    """The scores of pictures `(N, H, W, C) uint8`, of which the classes `(N,) int64` were asked for.
+
+    Reconstructions of test pictures are flattered a little: their originals are among the pictures that `distance`
+    compares them with. `score_real` compares real ones with the others alone.
+    """
     features, classes = judge.look(images)
     accuracy, worst = None, None
     if labels is not None:

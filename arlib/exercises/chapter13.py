@@ -15,7 +15,7 @@ from arlib.transformer import Prior
 
 TELLS = {
     "right": "the right decoder gives pictures that are near the real ones; no other one does",
-    "view": "through a view an edited token changes a bit of everything",
+    "view": "through a view an edited token changes scattered places of the picture",
     "transposed": "through a transposed permute an edit at the upper right shows at the lower left",
     "books": "with exchanged books an edit shows where it should, and yet the picture is wrong: look at both",
 }
@@ -29,7 +29,8 @@ def diagnose(answer: Callable) -> str:
         name = names[number]
         given = call(answer, patient(name))
         if not isinstance(given, str) or given not in TELLS:
-            raise Wrong(f"one of {', '.join(map(repr, TELLS))} is asked for, and you return {given!r:.60}.")
+            found = repr(given) if isinstance(given, str) else f"something of type {type(given).__name__}"
+            raise Wrong(f"one of {', '.join(map(repr, TELLS))} is asked for, and you return {found:.60}.")
         if given != name:
             raise Wrong(f"a decoder whose diagnosis is {name!r} you call {given!r}. Remember: {TELLS[name]}.")
     return "you tell a sound decoder from a view, a transposed permute and exchanged books."
@@ -58,7 +59,7 @@ def book_by_book(answer: Callable) -> str:
         length = h * w * c
         case = f"for h, w, c = {h}, {w}, {c}"
         given = call(answer, h, w, c)
-        if isinstance(given, torch.Tensor) and given.dim() != 1:
+        if isinstance(given, torch.Tensor) and given.dim() > 1:
             raise Wrong(f"{case} the shape is {tuple(given.shape)}; flatten it to ({length},).")
         order = tensor(given, (length,), torch.int64)
         if not torch.equal(order.sort().values, torch.arange(length)):
@@ -101,7 +102,7 @@ def cheapest_label(answer: Callable) -> str:
         "you count the last token alone; sum over all of them.": bits[..., -1].argmin(1),
     }
     for reason, mistake in mistakes.items():
-        if (given == mistake).double().mean().item() > 0.97:
+        if (given == mistake).double().mean().item() > 0.8:
             raise Wrong(reason)
     place = int((given != right).nonzero()[0])
     raise Wrong(
@@ -131,6 +132,9 @@ def without_label(answer: Callable) -> str:
             )
         if torch.allclose(given.double(), right, atol=1e-4):
             continue
+        if torch.allclose(given.double(), (2**-bits).mean(1), rtol=1e-3, atol=0):
+            raise Wrong("that is the probability; its cost in bits, minus its logarithm to the base 2, is asked for.")
+        as_nats = math.log(10) - torch.logsumexp(-bits, dim=1)
         mistakes = {
             "that is the mean of the bits; the mean of the probabilities is asked for.": bits.mean(1),
             "that is the cheapest label; the nine others have a share in the probability too.": bits.amin(1),
@@ -139,8 +143,12 @@ def without_label(answer: Callable) -> str:
             "a tenth for each class makes a sequence dearer, not cheaper: the sign of log2 10.": right
             - 2 * math.log2(10),
             "these are nats: the logarithm is to the base 2.": right * math.log(2),
-            "the bits went into exp as if they were nats: multiply them by the logarithm of 2.": math.log(10)
-            - torch.logsumexp(-bits, dim=1),
+            "these are nats, and the tenth for each class is missing too.": (right - math.log2(10)) * math.log(2),
+            "the bits went into exp as if they were nats: multiply them by the logarithm of 2.": as_nats,
+            "the bits went into exp as if they were nats: multiply them by the logarithm of 2 there too.": as_nats
+            / math.log(2),
+            "the bits went into exp as if they were nats: multiply them by the logarithm of 2. Then mind the tenth "
+            "that each class has.": (as_nats - math.log(10)) / math.log(2),
             "that is the cheapest label plus log2 10: near, but the other labels help a little.": bits.amin(1)
             + math.log2(10),
             "the sign is wrong: a cost in bits is positive.": -right,
@@ -156,7 +164,7 @@ def without_label(answer: Callable) -> str:
 SETS = {"A": "hot", "B": "copies", "C": "cold", "D": "no prior", "E": "prior"}
 WHY = {
     "A": "A has the lowest accuracy and the highest FD of all, and a recall that scribbles have",
-    "B": "B reaches what the tokenizer's own reconstructions of real digits reach, in every column",
+    "B": "B has the lowest FD, and both precision and recall are near those of real digits: little is lost here",
     "C": "C has only 467 distinct samples, and a recall of 0.18",
     "D": "D has little precision, and yet three of four are the right class, which scribbles are not",
     "E": "E is nearly as good as real digits, and a little worse than B in accuracy and in precision",
@@ -166,12 +174,14 @@ WHY = {
 @checker
 def name_the_sets(answer: Any) -> str:
     """Exercise 5: five rows of a table, and what they are."""
+    if answer is None or answer is ...:
+        raise Wrong("there is no answer yet.")
     if not isinstance(answer, dict):
         raise Wrong("a dict from the letters to the names is asked for.")
-    if any(answer.get(letter) in (None, ...) for letter in SETS):
+    if any(answer.get(letter) is None or answer[letter] is ... for letter in SETS):
         raise Wrong("not every letter has a name yet.")
     for letter, name in SETS.items():
-        if answer[letter] not in SETS.values():
+        if not isinstance(answer[letter], str) or answer[letter] not in SETS.values():
             raise Wrong(f"{letter}: {answer[letter]!r} is none of {', '.join(map(repr, sorted(SETS.values())))}.")
         if answer[letter] != name:
             raise Wrong(f"{letter} is not {answer[letter]!r}. {WHY[letter]}.")

@@ -4,6 +4,7 @@ import json
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
@@ -202,7 +203,7 @@ def test_the_button_of_jupyterlab_draws_new_digits(notebook):
         def interact_manual(self, callback, **ranges):
             self.callback, self.ranges = callback, ranges
 
-    names = {
+    names: dict[str, Any] = {
         "prior": prior,
         "sampling": sampling,
         "os": Environment,

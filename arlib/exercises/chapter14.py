@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -34,6 +35,10 @@ def in_order(answer: Callable) -> str:
         alone = torch.stack([
             -_sum_all_but(joint, [place])[tokens[place]].log2() for place in order.tolist()
         ])  # fmt: skip
+        given_all_others = torch.stack([
+            (joint.sum(place)[_without(tokens, place)] / joint[tuple(tokens)]).log2() for place in order.tolist()
+        ])  # fmt: skip
+        one_permuted = "the axes of `joint` and the tokens have to be put into reading order together, not one of them."
         mistakes = [
             (right * math.log(2), "these are nats: take the logarithm to the base 2."),
             (-right, "the sign is wrong: a surprise is not negative."),
@@ -41,6 +46,10 @@ def in_order(answer: Callable) -> str:
             (_in_order(joint, tokens, inverse), "you read by the inverse order: time t reads place order[t]."),
             (right[inverse], "these are the right numbers by place; they are asked for in reading order."),
             (alone, "each token costs that much alone. What was read before makes it cheaper: p(x | what was read)."),
+            (given_all_others, "that is given all the other tokens; only those read before count."),
+            (2**-right, "these are probabilities; the surprise is their -log2."),
+            (_in_order(joint.permute(*order.tolist()), tokens, torch.arange(places)), one_permuted),
+            (_in_order(joint, tokens[order], torch.arange(places)), one_permuted),
             (right.cumsum(0), "that is the surprise of all tokens so far; asked for is that of each."),
         ]
         for mistake, reason in mistakes:
@@ -53,8 +62,8 @@ def in_order(answer: Callable) -> str:
                     f"yours is {given.sum():.3f}."
                 )
             raise Wrong(
-                f"for the order {order.tolist()} you get {_list(given)}; it is {_list(right)}. The sum is right, so "
-                "probability went to the wrong tokens."
+                f"for the order {order.tolist()} you get {_list(given)}; it is {_list(right)}. The sum is right, but "
+                "it is split among the tokens in another way."
             )
     return "the tokens' surprises differ from order to order, and their sum does not."
 
@@ -68,7 +77,7 @@ def what_is_wrong(answer: Callable) -> str:
     calls = [_counted(*case) for case in [cases[index] for index in torch.randperm(len(cases)).tolist()] + cases]
     for truth, loss, used in calls:
         given = call(answer, loss)
-        if given not in ("nothing", "targets", "places"):
+        if not isinstance(given, str) or given not in ("nothing", "targets", "places"):
             raise Wrong(f'"nothing", "targets" or "places" is asked for, and this is {given!r}.')
         if not used:
             raise Wrong("you gave a verdict without calling the loss. It has to be tried out.")
@@ -131,6 +140,9 @@ def best_of_orders(answer: Any) -> str:
         -right: "the sign is wrong: what is saved counts as positive.",
         (totals.mean(1) - totals.min(1).values).mean().item() - cost: "that is against the average order; asked for is "
         "against shuffled 7.",
+        right * PICTURES: "that is the sum over the pictures; bits per picture are asked for.",
+        saved * PICTURES - cost: "each picture has to say which order it is in; and bits per picture are asked for.",
+        saved - math.log(ORDERS): "to name one of 16 costs log2 16 bits; that is its natural logarithm.",
         right / 64: "that is per token; bits per picture are asked for.",
         (totals[:, USUAL] - totals.max(dim=1).values).mean().item() - cost: "you took the dearest order.",
     }
@@ -150,23 +162,33 @@ def most_rows(answer: Any) -> str:
     """Exercise 5: for which n the rounds of `ask` compute the most rows, and how many."""
     if answer is ... or answer is None:
         raise Wrong("there is nothing here yet. Hand in two numbers, n and the rows.")
+    if isinstance(answer, torch.Tensor | np.ndarray):
+        answer = answer.tolist()
     if not isinstance(answer, tuple | list) or len(answer) != 2:
         raise Wrong("two numbers are asked for: n and the rows.")
     n, rows = number(answer[0]), number(answer[1])
     right = {n: _rows(n) for n in (1, 2, 4, 8, 16, 32, 64)}
+    most = max(right, key=lambda each: right[each])
+    if (rows, n) == (most, right[most]):
+        raise Wrong("the other way around: first n, then the rows.")
     if n not in right:
         raise Wrong("n is one of 1, 2, 4, 8, 16, 32 and 64.")
-    most = max(right, key=lambda each: right[each])
+    rounds = 64 // int(n)
     if rows == 129 and n != most:
         raise Wrong("129 is what instruction tokens take, whatever n is.")
     if rows == right[int(n)] and n != most:
         raise Wrong(f"{rows:.0f} rows is right for n = {n:.0f}, but another n takes more.")
-    if n == most and rows == right[most] + 64 // most - 1:
-        raise Wrong("the row that reads the last token also asks for the first place: count it once.")
+    if rows in (n + (rounds - 1) * 2 * n, rounds * (2 * n - 1)):
+        raise Wrong(
+            "the first round reads the start alone and has n rows; in each later one the row that reads the last token "
+            "asks as well, so it has 2n - 1."
+        )
     if n == most and rows == right[most] - 1:
         raise Wrong("one too few: the very first pass reads the start vector.")
-    if n == most and rows in (right[most] + most, 2 * 64 - 1 + 0 * most):
+    if rows == right[int(n)] + n:
         raise Wrong("the last round is drawn and never read.")
+    if rows == rounds * 2 * n:
+        raise Wrong("a round has fewer than 2n rows: the row that reads the last token asks as well.")
     if n != most or rows != right[most]:
         raise Wrong(
             f"that is not the most. For n = 2: the first pass has 2 rows (start, and one that only asks), the other "
@@ -188,6 +210,10 @@ def _in_order(joint: torch.Tensor, tokens: torch.Tensor, order: torch.Tensor) ->
 def _sum_all_but(joint: torch.Tensor, places: list[int]) -> torch.Tensor:
     away = [place for place in range(joint.dim()) if place not in places]
     return joint.sum(away) if away else joint
+
+
+def _without(tokens: torch.Tensor, place: int) -> tuple[int, ...]:
+    return tuple(token for at, token in enumerate(tokens.tolist()) if at != place)
 
 
 def _list(values: torch.Tensor) -> str:

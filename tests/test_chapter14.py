@@ -6,7 +6,7 @@ import math
 import re
 from pathlib import Path
 
-import ipywidgets
+import ipywidgets  # type: ignore[import-untyped]
 import matplotlib
 import matplotlib.pyplot as plt
 import nbformat
@@ -92,7 +92,7 @@ IN_ORDERS = [
 
 def what_is_wrong(loss):
     by_place = torch.randint(50, (3, 12))
-    given = {}
+    given: dict[str, torch.Tensor] = {}
 
     def parrot(tokens, order):
         given.update(tokens=tokens, order=order.expand_as(tokens))
@@ -339,11 +339,12 @@ def figure_data():
 
 def test_the_figures_bits_are_those_of_the_files():
     data, codec = figure_data(), arlib.load_codec("cifar-any")
+    assert codec.order is not None
     assert data["order"] == codec.order.tolist()
     test = tokenset.read(arlib.data.root() / "tokens" / "cifar10-test.tokens")
     names = arlib.data.CLASSES["cifar10"]
     for name, bits in zip(data["names"], data["bits"], strict=True):
-        number = (test.labels == names.index(name)).nonzero()[2, 0]
+        number = torch.eq(torch.as_tensor(test.labels), names.index(name)).nonzero()[2, 0]
         ledger = codec.ledger_of_tokens(test.grids[number], names.index(name))
         assert bits[-1] == pytest.approx(ledger["label"] + ledger["ideal"] + ledger["table"], abs=0.1)
         assert bits == sorted(bits)

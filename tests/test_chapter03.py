@@ -33,6 +33,7 @@ DIAGNOSES = [
     (diagnosed(B="no commitment"), "What of its loss reaches the codes"),
     (diagnosed(C="no copy line"), "What of q's gradient reaches the codes"),
     (diagnosed(E=...), "1 still without a name"),
+    (diagnosed(E=torch.ones(2)), "none of the six names"),
 ]
 
 
@@ -90,7 +91,35 @@ def as_revival(codes, counts, step):
     return new
 
 
+def one_too_late(codes, counts, step):
+    dead = (counts == 0).nonzero().flatten()
+    crowded = counts.argsort(descending=True)[1 : len(dead) + 1]
+    new = codes.clone()
+    new[dead] = codes[crowded] + step
+    new[crowded] = codes[crowded] - step
+    return new
+
+
+def last_of_none(codes, counts, step):
+    """Where no code is unused, `[-0:]` is all of them."""
+    dead = (counts == 0).nonzero().flatten()
+    new = codes.clone()
+    new[dead] = codes[counts.argsort()[-len(dead) :].flip(0)] + step
+    new[counts.argsort()[-len(dead) :]] -= step
+    return new
+
+
+def spoils_step(codes, counts, step):
+    new = split(codes, counts, step)
+    step.neg_()
+    return new
+
+
 SPLITS = [
+    (one_too_late, "the most used code has been left out"),
+    (last_of_none, "your function raised RuntimeError"),
+    (spoils_step, "the step that came in"),
+    (None, "a function is asked for"),
     (in_place, "have been changed"),
     (only_dead, "has to move, too"),
     (fewest_first, "sort the other way"),
@@ -109,7 +138,11 @@ NEEDED = [
     (4713, "one token less"),
     (4713.04, "round up"),
     (7689, "all codes take"),
-    (5000, "after 5000 tokens"),
+    (5000, "more than needed: after 5000 tokens"),
+    (4700, "too few: after 4700 tokens"),
+    (4714.5, "a little too many"),
+    (4715, "a little too many"),
+    (-4714, "can't be negative"),
 ]
 
 
@@ -128,6 +161,7 @@ NEAREST = [
     (lambda z, codes: expanded(z.float(), codes.float()), "take away from z and codes"),
     (lambda z, codes: torch.cdist(z.float(), codes.float()).argmax(-1), "farthest"),
     (lambda z, codes: z @ codes.mT, "shape"),
+    (lambda z, codes: expanded(z.float() - z.float().mean(0), codes.float() - codes.float().mean(0)), "lose the same"),
     (lambda z, codes: None, "returns nothing yet"),
 ]
 
@@ -144,6 +178,8 @@ FREEZING = [
     (lambda vq: None, "forward itself moves these codes"),
     (by_gradients_off, "forward itself moves these codes"),
     (by_eval, "eval() lasts until"),
+    (lambda vq: setattr(vq.eval(), "train", lambda: vq), "whole.train() now raises TypeError"),
+    (lambda vq: (shut(vq), torch.set_grad_enabled(False)), "turned off for everything"),
     (..., "a function is asked for"),
 ]
 
@@ -174,7 +210,8 @@ def pairs(z, first, second):
 PAIRS = [
     (greedy, "that is the greedy choice"),
     (apart, "their sum"),
-    (lambda z, first, second: pairs(z, second, first), "Not yet"),
+    (lambda z, first, second: pairs(z, second, first), "the other way round"),
+    (lambda z, first, second: pairs(z, first, second).flip(-1), "the other way round"),
     (lambda z, first, second: greedy(z, second, first).flip(-1), "from the other end"),
     (lambda z, first, second: torch.zeros(len(z), 2, dtype=torch.int64), "is possible"),
     (lambda z, first, second: pairs(z, first, second)[:, 0], "the shape is"),
@@ -205,6 +242,7 @@ def test_a_wrong_answer_is_told_why(checker, answer, reason):
         (check.tokens_needed, torch.tensor(4714)),
         (check.nearest_anywhere, lambda z, codes: centred_in_half(z.float(), codes.float())),
         (check.nearest_anywhere, lambda z, codes: torch.cdist(z.double(), codes.double()).argmin(-1)),
+        (check.nearest_anywhere, lambda z, codes: (z[:, None] - codes).square().sum(-1).argmin(-1)),
         (check.freeze, shut),
         (check.freeze, no_update),
         (check.best_pair, pairs),

@@ -77,7 +77,7 @@ def diagnosis(answer: Any) -> str:
     if not named:
         raise Wrong("there is no diagnosis yet. Put the names in the place of the dots.")
     for patient, name in named.items():
-        if name not in DISEASES.values():
+        if not isinstance(name, str) or name not in DISEASES.values():
             raise Wrong(f"{name!r} of {patient} is none of the six names.")
     for patient, name in named.items():
         if name != DISEASES[patient]:
@@ -95,21 +95,28 @@ def split(answer: Callable) -> str:
         counts = torch.randperm(1000)[:size] + 1
         counts[torch.randperm(size)[:unused]] = 0
         given = (codes.clone(), counts.clone(), step.clone())
-        if not callable(answer):
-            raise Wrong("a function is asked for.")
-        found = answer(*given)
+        case = f"for counts {counts.tolist()}" if size < 8 else f"for {size} codes, {unused} of them unused,"
+        if callable(answer):
+            try:
+                found = answer(*given)
+            except (Exception, SystemExit) as error:
+                raise Wrong(f"{case} your function raised {type(error).__name__}: {error}.") from error
+        else:
+            found = call(answer)
         if found is None or found is ...:
             raise Wrong("your function returns nothing yet. Fill in its body, and end it with a return.")
         if not torch.equal(given[0], codes):
             raise Wrong("the codes that came in have been changed; clone them first.")
         if not torch.equal(given[1], counts):
             raise Wrong("the counts that came in have been changed.")
+        if not torch.equal(given[2], step):
+            raise Wrong("the step that came in has been changed.")
         found = tensor(found, (size, dim), codes.dtype)
         dead = (counts == 0).nonzero().flatten()
-        crowded = counts.argsort(descending=True)[: len(dead)]
+        order = counts.argsort(descending=True)
+        crowded = order[: len(dead)]
         if torch.allclose(found, _split(codes, dead, crowded, step), atol=1e-6):
             continue
-        case = f"for counts {counts.tolist()}" if size < 8 else f"for {size} codes, {unused} of them unused,"
         moved = codes.clone()
         moved[crowded] -= step
         late = moved.clone()
@@ -122,6 +129,7 @@ def split(answer: Callable) -> str:
             (_split(codes, dead, crowded[:1].expand(len(dead)), step), "all unused codes went to the most used one."),
             (_split(codes, dead, crowded, -step), "the sign of the step is the other way round."),
             (_split(codes, dead, crowded.flip(0), step), "the pairs are in the opposite order."),
+            (_split(codes, dead, order[1 : len(dead) + 1], step), "the most used code has been left out."),
             (late, "the unused code starts from where the used one *was*, not from where it has moved to."),
             (still, "the unused codes are right, but the used code of each pair has to move, too, by -step."),
         ]
@@ -150,11 +158,19 @@ def tokens_needed(answer: Any) -> str:
     }
     if given in mistakes:
         raise Wrong(mistakes[int(given)])
-    if 0 < abs(given - right) < 1:
+    if right - 1 < given < right:
         raise Wrong("close; round up to a whole token.")
+    if given < 0:
+        raise Wrong("a number of tokens can't be negative. Is a sign or a logarithm the wrong way round?")
+    if right < given <= right + 5:
+        raise Wrong("close, but a little too many: fewer tokens already reach 99 %.")
     if given != right:
-        share = 1 - (1 - 1 / K) ** given if given > 0 else 0.0
-        raise Wrong(f"after {given:g} tokens the expected share is {share:.2%}. How probable is it to miss a code?")
+        share = 1 - (1 - 1 / K) ** given
+        where = "too few" if given < right else "more than needed"
+        raise Wrong(
+            f"{where}: after {given:g} tokens the expected share is {share:.2%}. How probable is it that n tokens all "
+            "miss one given code?"
+        )
     return f"{right} tokens, nearly five for each code, before a perfect codebook looks 99 % used."
 
 
@@ -165,8 +181,8 @@ def nearest_anywhere(answer: Callable) -> str:
     for offset, dtype in cases:
         base = torch.randn(12)
         base = offset * base / base.norm()
-        z, codes = (base + torch.randn(400, 12)).to(dtype), (base + torch.randn(256, 12)).to(dtype)
-        found = tensor(call(answer, z, codes), (400,), torch.int64)
+        z, codes = (base + torch.randn(2000, 12)).to(dtype), (base + torch.randn(256, 12)).to(dtype)
+        found = tensor(call(answer, z, codes), (2000,), torch.int64)
         case = f"for {str(dtype).removeprefix('torch.')} at {offset:g} from zero"
         if found.min() < 0 or found.max() >= len(codes):
             raise Wrong(f"{case} some numbers are no codes.")
@@ -178,7 +194,10 @@ def nearest_anywhere(answer: Callable) -> str:
         if torch.equal(found, gaps.argmax(-1)):
             raise Wrong(f"{case} you take the farthest code.")
         if offset == 0:
-            raise Wrong(f"{case} {share}: that is not yet a question of digits.")
+            raise Wrong(
+                f"{case} {share}. Rounding is not to blame here: what you compute is not the order of the distances. "
+                "Whatever you take away, z and codes must lose the same."
+            )
         if dtype == torch.bfloat16:
             raise Wrong(f"{case} {share}. bfloat16 has 8 binary digits; compute in float32, however the input comes.")
         raise Wrong(f"{case} {share}: large numbers are subtracted. What may you take away from z and codes alike?")
@@ -202,12 +221,22 @@ def freeze(answer: Callable) -> str:
         whole.vq(torch.randn(64, 4))
     before, probe = copy.deepcopy(whole.vq.state_dict()), torch.randn(500, 4)
     tokens = whole.vq.encode(probe)
+    grads = torch.is_grad_enabled()
     answer(whole.vq)
+    if torch.is_grad_enabled() != grads:
+        torch.set_grad_enabled(grads)
+        raise Wrong("gradients have been turned off for everything, so the rest of the model can't be trained.")
     if not isinstance(whole.vq, VQ):
         raise Wrong("the VQ itself has been replaced.")
     for name, words in (("", "after freeze alone"), ("train", "after whole.train()")):
         if name:
-            whole.train()
+            try:
+                whole.train()
+            except Exception as error:
+                raise Wrong(
+                    f"whole.train() now raises {type(error).__name__}: {error}. A parent's train() calls the VQ's as "
+                    "vq.train(True)."
+                ) from error
         for _ in range(5):
             whole.vq(torch.randn(64, 4) + 3)
         for key, value in whole.vq.state_dict().items():
@@ -257,9 +286,12 @@ def best_pair(answer: Callable) -> str:
         turned = _nearest(z, second)
         if torch.equal(found, torch.stack([_nearest(z - second[turned], first), turned], -1)):
             raise Wrong("that is greedy from the other end, which is greedy too.")
+        exact = (best - z[:, None]).square().sum(-1).argmin(-1)
+        if torch.equal(found, torch.stack([exact % second_size, exact // second_size], -1)):
+            raise Wrong("the right pairs, but the columns are the other way round: the first table's code comes first.")
         at = int((error - least).argmax())
         raise Wrong(
-            f"for the latent {_short(z[at])} your pair's sum is {error[at].sqrt():.3f} away, and "
+            f"for the latent {_short(z[at])} the sum of your pair is {error[at].sqrt():.3f} away, and "
             f"{least[at].sqrt():.3f} is possible."
         )
     return "the best of all pairs; greedy is the fast way, not the exact one."

@@ -309,7 +309,7 @@ def test_a_file_finds_its_shipped_model(tiny, other, folder, monkeypatch):
         arlib.decompress(repair(file[:4] + b"\1\2\3\4" + file[8:]))
     with pytest.raises(CodecError, match="not a"):
         arlib.decompress(b"hello")
-    monkeypatch.setattr(arlib.codec, "root", lambda: folder / "frames")  # a checkout without an index
+    monkeypatch.setattr(arlib.container, "root", lambda: folder / "frames")  # a checkout without an index
     with pytest.raises(CodecError, match=f"{other.hash}, which is not among"):
         arlib.decompress(file)
 

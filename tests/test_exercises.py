@@ -38,6 +38,10 @@ def test_a_right_answer_is_told_so_and_is_true(capsys):
     assert capsys.readouterr().out == "Right: twice the input.\n"
 
 
+def ends_with_a_full_stop(value):
+    raise ValueError("Two are too many.")
+
+
 def fails(value):
     raise KeyError("missing\nand more")
 
@@ -127,3 +131,8 @@ def test_a_chapters_stubs_fail_and_its_solutions_pass(path):
         assert not defined(stub) & defined(solution), f"a solution overwrites the reader's {defined(stub)}"
         assert "hide-cell" in solution.metadata.tags
         assert solution.metadata.jupyter == {"source_hidden": True, "outputs_hidden": True}
+
+
+def test_an_error_that_ends_with_a_full_stop_does_not_get_a_second_one():
+    assert str(doubling(ends_with_a_full_stop)).endswith("Two are too many.")
+    assert ".." not in str(doubling(ends_with_a_full_stop))

@@ -108,5 +108,5 @@ def _told(error: BaseException) -> str:
     """An error in one line, with the line of the reader's code that raised it where that can be told."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "ipykernel" in frame.filename]
     where = f" (line {frames[-1].lineno} of your cell)" if frames else ""
-    words = str(error).splitlines()[0] if str(error) else "no message"
+    words = str(error).splitlines()[0].removesuffix(".") if str(error) else "no message"  # the verdict has a full stop
     return f"{type(error).__name__}: {words}{where}"

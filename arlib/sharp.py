@@ -1,0 +1,215 @@
+"""Sharper pictures from the same tokens (chapter 16).
+
+The decoder of a tokenizer that has learned with the squared error paints the mean of all pictures that the tokens could
+mean, and a mean is blurred. A `SharpDecoder` leaves that decoder as it is and adds the detail that it lacks: tokens and
+files stay what they were, to the bit. Two losses teach it, one with a judge that learns to tell its pictures from real
+ones, one with the local statistics of the real ones. No loss that compares pixel with pixel could: the mean is best.
+"""
+
+import itertools
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from arlib import checkpoints
+from arlib.checkpoints import CheckpointError
+from arlib.realism import PatchJudge, blur
+from arlib.tokenizer import BATCH, ImageTokenizer, ResidualBlock, describe, to_float, to_uint8
+
+MARGIN = 2  # patches: as far as the plain decoder of `book` looks
+LARGEST_WEIGHT = 1e4  # of the judge's term; VQGAN's code has this limit too
+
+
+class Detail(nn.Module):
+    """What a blurred picture lacks: pixels `(B, C, H, W)` and features `(B, F, H / p, W / p)` to detail `(B, C, H, W)`.
+
+    All of it are 3×3 convolutions of pixels after the patches lie side by side, and the features of the patches are
+    drawn apart smoothly. So each pixel is treated like its neighbour, in the middle of a patch or at its edge: where
+    pixels and features are constant the detail is too, and a grid of patches is not within reach. At first it is 0.
+    """
+
+    def __init__(self, features: int = 128, width: int = 32, depth: int = 2, channels: int = 3):
+        super().__init__()
+        self.config = {"features": features, "width": width, "depth": depth, "channels": channels}
+        self.look = nn.Conv2d(channels, width, 3, padding=1)
+        self.ask = nn.Conv2d(features, width, 1)
+        self.blocks = nn.Sequential(*[ResidualBlock(width) for _ in range(depth)])
+        self.last = nn.Conv2d(width, channels, 3, padding=1)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
+
+    def forward(self, pixels: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+        asked = F.interpolate(self.ask(features), pixels.shape[2:], mode="bilinear")
+        return self.last(self.blocks(self.look(pixels) + asked))
+
+
+class SharpDecoder(nn.Module):
+    """A tokenizer and the detail that its pictures lack: `decode` of the same tokens, as sharp as is asked for."""
+
+    def __init__(self, tokenizer: ImageTokenizer, detail: Detail):
+        super().__init__()
+        self.tokenizer = tokenizer.requires_grad_(False)
+        self.detail = detail
+
+    @torch.no_grad()
+    def plain(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens to the plain picture `(B, C, H, W)`, in [-0.5, 0.5], and the features `(B, F, h, w)` behind it."""
+        assert self.tokenizer.quantizer is not None
+        *layers, paint = self.tokenizer.decoder
+        features = self.tokenizer.quantizer.decode(tokens).permute(0, 3, 1, 2)
+        for layer in layers:
+            features = layer(features)
+        return paint(features), features
+
+    @torch.no_grad()
+    def decode(self, tokens: torch.Tensor, sharp: float = 1.0) -> torch.Tensor:
+        """Tokens `(B, h, w) int64` to pictures `(B, H, W, C) uint8`, mixed of the plain ones and the sharp ones.
+
+        `sharp` is the share of the sharp ones: 0 is exactly what the tokenizer decodes, 1 has all of the detail. Pixels
+        are mixed before they are rounded. Raises `ValueError` for another share, and as `ImageTokenizer.decode` does.
+        """
+        check_share(sharp)
+        plain = self.tokenizer.decode(tokens)  # also refuses what are no tokens
+        if sharp == 0:
+            return plain
+        parts = [self.plain(batch) for batch in tokens.split(BATCH)]
+        mixed = [pixels + sharp * self.detail(pixels, features) for pixels, features in parts]
+        return torch.cat([to_uint8(pixels.permute(0, 2, 3, 1)) for pixels in mixed])
+
+
+def check_share(sharp: float) -> None:
+    """Raise `ValueError` unless it is a share between 0 and 1."""
+    if not 0 <= sharp <= 1:  # a NaN is not either
+        raise ValueError(f"How sharp is a number between 0 (plain) and 1, not {sharp}.")
+
+
+def mix(plain: torch.Tensor, sharp: torch.Tensor, share: float) -> torch.Tensor:
+    """Pictures between two decodings of the same tokens: `(N, H, W, C) uint8` twice to the same, `share` of `sharp`.
+
+    All trade-offs between error and realism lie on such a line (Yan et al. 2021). Raises `ValueError` for a share
+    outside 0 to 1, or for pictures that do not match.
+    """
+    check_share(share)
+    if plain.shape != sharp.shape or plain.dtype != torch.uint8 or sharp.dtype != torch.uint8:
+        raise ValueError(f"Only like pictures can be mixed, uint8, not {describe(plain)} and {describe(sharp)}.")
+    return to_uint8(torch.lerp(to_float(plain), to_float(sharp), share))
+
+
+class SharpLoss(nn.Module):
+    """What the two losses share: they take tokens `(B, h, w)` and their originals `(B, H, W, C) uint8`.
+
+    In training they look at `side`×`side` patches of each picture, somewhere. The plain decoder is given `MARGIN` more
+    on each side, so what it paints inside is what it paints in the whole picture.
+    """
+
+    def __init__(self, decoder: SharpDecoder, side: int = 12):
+        super().__init__()
+        self.model = decoder
+        self.side = side
+
+    def pictures(self, tokens: torch.Tensor, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The sharp pictures and the originals, both `(B, C, H, W)` float."""
+        patch, edge, real = self.model.tokenizer.patch_size, 0, to_float(images).permute(0, 3, 1, 2)
+        size = self.side + 2 * MARGIN
+        if self.training and size <= min(tokens.shape[1:]):
+            row, column = (int(torch.randint(length - size + 1, ())) for length in tokens.shape[1:])
+            tokens = tokens[:, row : row + size, column : column + size]
+            real = real[:, :, row * patch : (row + size) * patch, column * patch : (column + size) * patch]
+            edge = MARGIN
+        pixels, features = self.model.plain(tokens.long())
+        pixels, real, features = inside(pixels, edge * patch), inside(real, edge * patch), inside(features, edge)
+        return pixels + self.model.detail(pixels, features), real
+
+
+def inside(maps: torch.Tensor, edge: int) -> torch.Tensor:
+    """`(B, C, H, W)` without `edge` rows and columns on each side."""
+    return maps[:, :, edge : maps.shape[2] - edge, edge : maps.shape[3] - edge]
+
+
+class AdversarialLoss(SharpLoss):
+    """A judge and a decoder that play against each other.
+
+    The losses are hinges, and the decoder's term is weighed by VQGAN's rule (Esser et al. 2021): as strong as the
+    error, measured by their gradients at the last layer, times `strength`. For the first `alone` steps only the judge
+    learns: a decoder that follows a judge which knows nothing yet forgets the colours. One backward pass serves both,
+    as the decoder's term takes the judge's weights for constants, and the judge's term the decoder's pictures.
+    """
+
+    def __init__(self, decoder: SharpDecoder, strength: float = 0.8, alone: int = 50, side: int = 12):
+        super().__init__(decoder, side)
+        self.judge = PatchJudge(period=decoder.tokenizer.patch_size)
+        self.strength = strength
+        self.alone = alone
+        self.step: torch.Tensor
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64))  # kept by checkpoints: resuming is exact
+
+    def forward(self, tokens: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+        fake, real = self.pictures(tokens, images)
+        error = F.l1_loss(fake, real)
+        judged_real, judged_fake = self.judge(torch.cat([real, fake.detach()])).chunk(2)
+        judging = F.relu(1 - judged_real).mean() + F.relu(1 + judged_fake).mean()
+        self.step += 1
+        if self.step <= self.alone:
+            return judging + 0 * error
+        constants = {name: weight.detach() for name, weight in self.judge.named_parameters()}
+        deceiving = -torch.func.functional_call(self.judge, constants, fake).mean()
+        weight = self.strength * balance(error, deceiving, self.model.detail.last.weight)
+        return error + weight * deceiving + judging
+
+
+def balance(error: torch.Tensor, other: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
+    """The factor that makes the gradient of `other` at the weights of the last layer as long as that of the error."""
+    lengths = [torch.autograd.grad(loss, last, retain_graph=True)[0].norm() for loss in (error, other)]
+    return (lengths[0] / (lengths[1] + 1e-4)).clamp(0, LARGEST_WEIGHT).detach()
+
+
+class StatisticsLoss(SharpLoss):
+    """The error plus, `strength` times, the distance of local statistics.
+
+    `responses` of edges and textures are compared as sets, within windows of `window`×`window` pixels: which values
+    there are counts, where they are does not. The distance of two sets of numbers is the mean difference after sorting,
+    the Wasserstein distance in one dimension (as in sliced Wasserstein texture synthesis, Heitz et al. 2021).
+    """
+
+    def __init__(self, decoder: SharpDecoder, strength: float = 2.0, window: int = 9, side: int = 12):
+        super().__init__(decoder, side)
+        self.strength = strength
+        self.window = window
+
+    def forward(self, tokens: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+        fake, real = self.pictures(tokens, images)
+        down, across = torch.randint(self.window, (2,)).tolist()
+        ours, theirs = (
+            in_windows(responses(each)[:, :, down:, across:], self.window).sort(dim=-1).values for each in (fake, real)
+        )
+        return F.l1_loss(fake, real) + self.strength * F.l1_loss(ours, theirs)
+
+
+def responses(pixels: torch.Tensor) -> torch.Tensor:
+    """Three bands and their differences across and down, `(B, C, H, W)` to `(B, 9 C, H, W)`."""
+    levels = [pixels, *(blur(pixels, sigma) for sigma in (0.7, 1.4, 2.8))]
+    bands = torch.cat([fine - coarse for fine, coarse in itertools.pairwise(levels)], dim=1)
+    across, down = F.pad(bands.diff(dim=3), (0, 1)), F.pad(bands.diff(dim=2), (0, 0, 0, 1))
+    return torch.cat([bands, across, down], dim=1)
+
+
+def in_windows(maps: torch.Tensor, side: int) -> torch.Tensor:
+    """`(B, C, H, W)` cut into windows, what is left over dropped: `(B, C, windows, side²)`."""
+    rows, columns = maps.shape[2] // side, maps.shape[3] // side
+    maps = maps[:, :, : rows * side, : columns * side].unflatten(3, (columns, side)).unflatten(2, (rows, side))
+    return maps.transpose(3, 4).flatten(4).flatten(2, 3)
+
+
+def load(name: str, weights: str | None = None) -> SharpDecoder:
+    """A sharp decoder by its permanent name ("book-adversarial"), its hash or its file, with its own tokenizer.
+
+    `weights` is the name, hash or path of the tokenizer whose tokens are to be decoded. Raises `CheckpointError` where
+    the decoder was made for another, and as `checkpoints.load` does.
+    """
+    wanted = checkpoints.read_header(checkpoints.find("decoder", name))["tokenizer"]
+    path = checkpoints.find("tokenizer", weights or wanted)
+    if f"sha256:{checkpoints.sha256(path)}" != wanted:
+        raise CheckpointError(f"The decoder {name} was made for the tokens of another tokenizer than {path.stem}.")
+    tokenizer = checkpoints.load("tokenizer", str(path), ImageTokenizer.from_config)
+    return SharpDecoder(tokenizer, checkpoints.load("decoder", name, lambda config: Detail(**config))).eval()

@@ -63,7 +63,8 @@ class Codec:
     calls them, and `passes` is how many passes of the twin it takes to decode a file: one a token, or one a scale.
 
     A prior that knows `classes` codes a picture with its label, 0 to classes - 1, or with none: None, or -1 in a tensor
-    of labels. The file keeps the label, so that decoding needs none.
+    of labels. The file keeps the label, so that decoding needs none. Where the tokenizer has a dial, the label is its
+    setting, and so the quality of the picture.
 
     A method that ends in `_batch` codes many side by side and gives a list. Where it reads files, it raises nothing
     for a bad one: the `CodecError` takes its place in the list, and the others are decoded as if alone.
@@ -118,7 +119,8 @@ class Codec:
         Raises `CodecError` for pictures of another size than the prior has learned, `ValueError` for another dtype or
         number of channels, or a label that the prior does not know.
         """
-        return self.compress_tokens_batch(self.tokenizer.encode(frames), labels)
+        dial = None if labels is None or not self.tokenizer.qualities else labels
+        return self.compress_tokens_batch(self.tokenizer.encode(frames, dial), labels)
 
     def compress_tokens(self, grid: torch.Tensor, label: int | None = None) -> bytes:
         """Tokens of the shape `grid`, int64, to the bytes of a file. Raises as `compress_tokens_batch` does."""

@@ -6,7 +6,7 @@ does not. So the twin computes with integers, and keeps them in float64 tensors,
 as long as no part of a sum can pass 2^53, each is exact, in whatever order a library adds. The rule, all of it:
 
 - An *activation* is an integer in units of 2^-14. It saturates at ±(2^22 - 1), which stands for almost ±256.
-- An *input* is the sum of the two or three vectors that the prior adds, each rounded to an activation once.
+- An *input* is the sum of the few vectors that the prior adds, each rounded to an activation once.
 - A *weight* is an integer in units of 2^-16, rounded once, when the twin is made. The gain of a norm and the
   1/√head_width of the attention are multiplied into the matrix behind them before that.
 - A *matrix product* is then in units of 2^-30. The sum of |weights| of a row, times the largest activation, bounds all
@@ -31,14 +31,16 @@ import functools
 import hashlib
 import json
 import math
+from typing import cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from arlib import rangecoder
+from arlib.speaker import numbered
 from arlib.tables import ATTENTION_BITS, TABLE_UNIT, UNIT, tables
-from arlib.transformer import Cache, Prior, check_label, check_order, check_step, check_tokens, places
+from arlib.transformer import Cache, Prior, check_label, check_order, check_step, check_tokens, in_places, places
 
 RULE = 1  # the version of the rule; it changes with any number below, and with it the digest of every twin
 EXACT = 1 << 53  # float64 holds every integer up to here
@@ -47,7 +49,8 @@ WEIGHT_UNIT = 16
 ROOT_BITS = 48  # the precision of √width
 SCALE_BITS = 22  # and of 1/√head_width,
 FINE = 24  # which multiplies weights in units of 2^-24
-ADDED = ("start", "embedding", "positions", "classes", "places")  # the weights of which a prior's input is a sum
+ADDED = ("start", "embedding.weight", "positions", "classes", "places")  # of which a prior's input is a sum
+SAID = "speaker.said.weight"  # what is added to an activation for each code of a place that has been said
 
 
 class FixedPointError(ValueError):
@@ -93,6 +96,7 @@ class Twin:
             raise FixedPointError("A twin computes in float64, which the device mps does not have: use device='cpu'.")
         self.config, self.device = prior.config, torch.device(device)
         self.vocabulary, self.length, self.shift = prior.vocabulary, prior.length, prior.shift
+        self.codebooks = prior.codebooks
         width, self.heads = prior.config["width"], prior.config["heads"]
         self.head_width = width // self.heads
         self.scales = prior.scales
@@ -128,6 +132,8 @@ class Twin:
         check_label(self, label, len(tokens))
         if tokens.numel() == 0:
             return torch.zeros((*tokens.shape, self.vocabulary), dtype=torch.int64, device=self.device)
+        if self.codebooks > 1:
+            return self._by_place(tokens, label)
         x = F.embedding(tokens.to(self.device), self.weights["embedding.weight"])
         if "places" in self.weights:
             x = x + self.weights["places"][order]
@@ -138,7 +144,7 @@ class Twin:
             x = torch.cat([start, x[:, :-1]], dim=1)
         if "positions" in self.weights:
             x = x + self.weights["positions"][order]
-        return self._logits(x)
+        return self._product(self._normalise(self._blocks(x)), "head.weight", TABLE_UNIT).long()
 
     __call__ = forward
 
@@ -151,7 +157,7 @@ class Twin:
             raise ValueError("A prior of scales predicts whole maps: it has no steps. Use forward, a scale at a time.")
         order = None if order is None else check_order(self, order, self.length, batch_size)
         check_label(self, label, batch_size)
-        shape = (self.config["depth"], batch_size, self.heads, self.length, self.head_width)
+        shape = (self.config["depth"], batch_size, self.heads, self.length // self.codebooks, self.head_width)
         empty = torch.zeros(shape, dtype=torch.float64)
         return Cache(empty, empty.clone(), order=order, label=label)
 
@@ -162,6 +168,8 @@ class Twin:
         Raises `ValueError` where the sequence is at its end, or None comes at the wrong time.
         """
         check_step(self, token, cache)
+        if self.codebooks > 1:
+            return self._step_by_place(token, cache)
         if token is None:
             x = self._start(cache.label, cache.keys.shape[1])
         else:
@@ -170,9 +178,9 @@ class Twin:
                 x = x + self.weights["places"][places(cache, cache.read - 1, 1)][..., 0, :]
         if "positions" in self.weights:
             x = x + self.weights["positions"][places(cache, cache.read, 1)][..., 0, :]
-        logits = self._step(x.cpu().numpy().T, cache.keys.numpy(), cache.values.numpy(), cache.read)
+        said = self._step_blocks(x.cpu().numpy().T, cache.keys.numpy(), cache.values.numpy(), cache.read)
         cache.read += 1
-        return torch.from_numpy(logits).to(self.device)
+        return self._step_head(said, self._arrays["head.weight"])
 
     def count_clamps(
         self, tokens: torch.Tensor, order: torch.Tensor | None = None, label: torch.Tensor | None = None
@@ -210,8 +218,43 @@ class Twin:
         number = torch.arange(length, device=self.device) if self.scales is None else self.block[:length]
         return number[:, None] < number
 
-    def _logits(self, x: torch.Tensor) -> torch.Tensor:
-        """Activations `(B, T, width)` to logits `(B, T, vocabulary)`."""
+    def _by_place(self, tokens: torch.Tensor, label: torch.Tensor | None) -> torch.Tensor:
+        """`forward` where each place has several codes (see `Prior`)."""
+        codes = in_places(tokens.to(self.device), self.codebooks)
+        x = F.embedding(numbered(codes, self.vocabulary), self.weights["embedding.weight"]).sum(2)
+        x = torch.cat([self._start(label, len(x))[:, None], x[:, :-1]], dim=1)
+        x = self._blocks(x + self.weights["positions"][: codes.shape[1]])[:, :, None]
+        said = F.embedding(numbered(codes[..., :-1], self.vocabulary), self.weights[SAID]).cumsum(2)
+        x = self._saturate(x + F.pad(said, (0, 0, 1, 0)))
+        said = self._normalise(self._perceptron(x, "speaker."))
+        logits = [
+            self._product(said[:, :, book], "head.weight", TABLE_UNIT, self._head(book))
+            for book in range(self.codebooks)
+        ]
+        return torch.stack(logits, dim=2).flatten(1, 2)[:, : tokens.shape[1]].long()
+
+    def _step_by_place(self, token: torch.Tensor | None, cache: Cache) -> torch.Tensor:
+        """`step` where each place has several codes: the blocks compute for its first one alone."""
+        place, book = divmod(cache.read, self.codebooks)
+        if token is None:
+            cache.place = self._start(cache.label, cache.keys.shape[1])
+        else:
+            before = (cache.read - 1) % self.codebooks
+            row = numbered(token[:, None].to(self.device), self.vocabulary, before)[:, 0]
+            read = F.embedding(row, self.weights["embedding.weight"])
+            cache.place = read if before == 0 else cast(torch.Tensor, cache.place) + read
+            if book:
+                cache.heard = cast(torch.Tensor, cache.heard) + F.embedding(row, self.weights[SAID])
+        if book == 0:
+            x = (cache.place + self.weights["positions"][place]).cpu().numpy().T
+            said = self._step_blocks(x, cache.keys.numpy(), cache.values.numpy(), place)
+            cache.heard = torch.from_numpy(said.T).to(self.device)
+        cache.read += 1
+        heard = cast(torch.Tensor, cache.heard).clamp(-LARGEST, LARGEST).cpu().numpy().T
+        return self._step_head(self._step_perceptron(heard, "speaker."), self._arrays["head.weight"][self._head(book)])
+
+    def _blocks(self, x: torch.Tensor) -> torch.Tensor:
+        """Activations `(B, T, width)` through all blocks, to the same."""
         unseen = self._unseen(x.shape[1])
         for block in range(self.config["depth"]):
             name = f"blocks.{block}."
@@ -221,13 +264,21 @@ class Twin:
             attended = self._attend(query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1), unseen)
             attended = attended.unflatten(0, (-1, self.heads)).transpose(1, 2).flatten(2)
             x = self._saturate(self._product(attended, name + "attention.out.weight").add_(x))
-            hidden = self._gelu(self._saturate(self._product(self._normalise(x), name + "up.weight")))
-            x = self._saturate(self._product(hidden, name + "down.weight").add_(x))
-        return self._product(self._normalise(x), "head.weight", TABLE_UNIT).long()
+            x = self._perceptron(x, name)
+        return x
 
-    def _product(self, x: torch.Tensor, name: str, unit: int = UNIT) -> torch.Tensor:
+    def _perceptron(self, x: torch.Tensor, name: str) -> torch.Tensor:
+        """What a block's perceptron, or the speaker's, adds to activations."""
+        hidden = self._gelu(self._saturate(self._product(self._normalise(x), name + "up.weight")))
+        return self._saturate(self._product(hidden, name + "down.weight").add_(x))
+
+    def _head(self, book: int) -> slice:
+        """The rows of the head that are about a codebook."""
+        return slice(book * self.vocabulary, (book + 1) * self.vocabulary)
+
+    def _product(self, x: torch.Tensor, name: str, unit: int = UNIT, rows: slice = slice(None)) -> torch.Tensor:
         """Activations `(B, T, columns)` times a matrix, `(B, T, rows)` in units of 2^-unit."""
-        return F.linear(x, self.weights[name]).mul_(2.0 ** (unit - UNIT - WEIGHT_UNIT)).round_()
+        return F.linear(x, self.weights[name][rows]).mul_(2.0 ** (unit - UNIT - WEIGHT_UNIT)).round_()
 
     def _saturate(self, x: torch.Tensor) -> torch.Tensor:
         if self.clamps is not None:
@@ -255,41 +306,45 @@ class Twin:
         gap = _look_up(self._gap, x.abs().mul_(2.0 ** (TABLE_UNIT - UNIT)))
         return x.clamp_(min=0).sub_(gap)
 
-    def _step(self, x: np.ndarray, keys: np.ndarray, values: np.ndarray, place: int) -> np.ndarray:
-        """What `_logits` computes, for one place alone: `(width, B)`, a column each, to `(B, vocabulary)`."""
-
-        def product(name: str, x: np.ndarray, unit: int = UNIT) -> np.ndarray:
-            sums = self._arrays[name] @ x
-            sums *= 2.0 ** (unit - UNIT - WEIGHT_UNIT)
-            return np.rint(sums, out=sums)
-
-        def saturate(x: np.ndarray) -> np.ndarray:
-            return np.clip(x, np.float64(-LARGEST), np.float64(LARGEST), out=x)
-
-        def normalise(x: np.ndarray) -> np.ndarray:
-            roots = [math.isqrt(int(square) + self.epsilon) for square in (x * x).sum(0)]
-            quotients = np.array([float(self._root_width // root) for root in roots])
-            return np.rint(x * (quotients * 2.0 ** (UNIT - ROOT_BITS)))
-
-        def look_up(name: str, index: np.ndarray) -> np.ndarray:
-            return self._arrays[name].take(np.rint(index, out=index).astype(np.int64), mode="clip")
-
+    def _step_blocks(self, x: np.ndarray, keys: np.ndarray, values: np.ndarray, place: int) -> np.ndarray:
+        """What `_blocks` computes, for one place alone, on columns: `(width, B)` to the same."""
         for block in range(self.config["depth"]):
             name, past_keys, past_values = f"blocks.{block}.", keys[block], values[block]
-            projected = saturate(product(name + "attention.query_key_value.weight", normalise(x)))
-            split = projected.reshape(3, self.heads, self.head_width, -1).transpose(0, 3, 1, 2)
+            projected = self._step_product(
+                self._arrays[name + "attention.query_key_value.weight"], self._step_normalise(x)
+            )
+            split = saturated(projected).reshape(3, self.heads, self.head_width, -1).transpose(0, 3, 1, 2)
             query, past_keys[:, :, place], past_values[:, :, place] = split
             query = query * 2.0 ** (TABLE_UNIT - 2 * UNIT)
             scores = past_keys[:, :, : place + 1] @ query[..., None]
-            powers = look_up("exp", np.subtract(scores.max(2, keepdims=True), scores, out=scores))
+            powers = looked_up(self._arrays["exp"], np.subtract(scores.max(2, keepdims=True), scores, out=scores))
             sums = powers.swapaxes(2, 3) @ past_values[:, :, : place + 1]
             attended = sums.astype(np.int64) // powers.sum(2, keepdims=True).astype(np.int64)
             attended = attended.reshape(x.shape[::-1]).T.astype(np.float64)
-            x = saturate(product(name + "attention.out.weight", attended) + x)
-            hidden = saturate(product(name + "up.weight", normalise(x)))
-            hidden = np.maximum(hidden, np.float64(0)) - look_up("gap", np.abs(hidden) * 2.0 ** (TABLE_UNIT - UNIT))
-            x = saturate(product(name + "down.weight", hidden) + x)
-        return product("head.weight", normalise(x), TABLE_UNIT).T.astype(np.int64, order="C")
+            x = saturated(self._step_product(self._arrays[name + "attention.out.weight"], attended) + x)
+            x = self._step_perceptron(x, name)
+        return x
+
+    def _step_perceptron(self, x: np.ndarray, name: str) -> np.ndarray:
+        hidden = saturated(self._step_product(self._arrays[name + "up.weight"], self._step_normalise(x)))
+        gap = looked_up(self._arrays["gap"], np.abs(hidden) * 2.0 ** (TABLE_UNIT - UNIT))
+        hidden = np.maximum(hidden, np.float64(0)) - gap
+        return saturated(self._step_product(self._arrays[name + "down.weight"], hidden) + x)
+
+    def _step_head(self, x: np.ndarray, head: np.ndarray) -> torch.Tensor:
+        """Logits `(B, vocabulary) int64` of columns `(width, B)`."""
+        logits = self._step_product(head, self._step_normalise(x), TABLE_UNIT)
+        return torch.from_numpy(logits.T.astype(np.int64, order="C")).to(self.device)
+
+    def _step_product(self, matrix: np.ndarray, x: np.ndarray, unit: int = UNIT) -> np.ndarray:
+        sums = matrix @ x
+        sums *= 2.0 ** (unit - UNIT - WEIGHT_UNIT)
+        return np.rint(sums, out=sums)
+
+    def _step_normalise(self, x: np.ndarray) -> np.ndarray:
+        roots = [math.isqrt(int(square) + self.epsilon) for square in (x * x).sum(0)]
+        quotients = np.array([float(self._root_width // root) for root in roots])
+        return np.rint(x * (quotients * 2.0 ** (UNIT - ROOT_BITS)))
 
     def _integers(self, prior: Prior) -> dict[str, torch.Tensor]:
         """Weights under the prior's names: those of which an input is a sum as activations, then the matrices.
@@ -298,10 +353,10 @@ class Twin:
         """
         state = {name: weight.detach().cpu().float().double() for name, weight in prior.state_dict().items()}
         integers: dict[str, torch.Tensor] = {}
-        added = [name for name in state if name.split(".")[0] in ADDED]
-        # An input is start (+ class) (+ position asked), or token (+ its place) (+ position asked).
-        terms = 3 if "positions" in state and len(added) > 3 else 2
-        for name in added:
+        added = [name for name in state if name in ADDED]
+        # An input is start (+ class) (+ position asked), or a place's tokens (+ its place) (+ position asked).
+        terms = max(3 if "positions" in state and len(added) > 3 else 2, self.codebooks + 1)
+        for name in [*added, *[name for name in state if name == SAID]]:
             integers[name] = (state[name] * 2.0**UNIT).round()
             self._bound(name, terms * integers[name].abs().max().item(), LARGEST + 1)
         for name in [name for name in state if name not in integers and "norm" not in name]:
@@ -350,6 +405,14 @@ def _quotient(number: torch.Tensor, divisor: torch.Tensor) -> torch.Tensor:
     """
     quotient = torch.div(number, divisor).round_()
     return quotient.add_(torch.addcmul(number, quotient, divisor, value=-1).clamp_(-1, 0))
+
+
+def saturated(x: np.ndarray) -> np.ndarray:
+    return np.clip(x, np.float64(-LARGEST), np.float64(LARGEST), out=x)
+
+
+def looked_up(table: np.ndarray, index: np.ndarray) -> np.ndarray:
+    return table.take(np.rint(index, out=index).astype(np.int64), mode="clip")
 
 
 def _look_up(table: torch.Tensor, index: torch.Tensor) -> torch.Tensor:

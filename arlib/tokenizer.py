@@ -13,6 +13,7 @@ from arlib.scales import Pyramid
 
 Quantizer: TypeAlias = BSQ | VQ | Product | Residual | Pyramid
 
+FINE = 16  # channels a pixel where blocks refine them
 BATCH = 32  # how many pictures pass through a network at a time
 
 
@@ -24,6 +25,10 @@ class ImageTokenizer(nn.Module):
     `depth` is the number of residual blocks on each side, `width` their channels; depth 0 is the linear code, one
     matrix from the pixels of a patch to its latent and one back. With `quantizer=None` it is the plain patch
     auto-encoder, whose "tokens" are the latents themselves, `latent_dim` numbers a patch.
+
+    `refine` is the number of residual blocks that follow where the patches lie side by side as pixels, so that no seam
+    is out of their reach. With `qualities` the encoder has a dial (chapter 16): quality 0 spends the fewest bits, the
+    last one makes the best picture, and the decoder need not know which it was.
     """
 
     def __init__(
@@ -34,8 +39,14 @@ class ImageTokenizer(nn.Module):
         quantizer: Quantizer | None = None,
         latent_dim: int | None = None,
         channels: int = 3,
+        refine: int = 0,
+        qualities: int = 0,
     ):
         super().__init__()
+        if depth == 0 and (refine or qualities):
+            raise ValueError(
+                "The linear code, of depth 0, has neither blocks to refine pixels nor a dial of qualities."
+            )
         if (quantizer is None) == (latent_dim is None):
             raise ValueError("Give either a quantizer or, for a plain auto-encoder, latent_dim.")
         self.patch_size = patch_size
@@ -44,8 +55,10 @@ class ImageTokenizer(nn.Module):
         self.quantizer = quantizer
         self.latent_dim: int = quantizer.latent_dim if quantizer is not None else latent_dim  # type: ignore[assignment]
         self.channels = channels
+        self.refine = refine
         self.encoder = patch_encoder(patch_size, width, depth, self.latent_dim, channels)
-        self.decoder = patch_decoder(patch_size, width, depth, self.latent_dim, channels)
+        self.decoder = patch_decoder(patch_size, width, depth, self.latent_dim, channels, refine)
+        self.dial = nn.Parameter(torch.zeros(qualities, width)) if qualities else None
 
     @property
     def config(self) -> dict:
@@ -58,7 +71,10 @@ class ImageTokenizer(nn.Module):
             "quantizer": self.quantizer.config if self.quantizer is not None else None,
             "latent_dim": None if quantized else self.latent_dim,
         }
-        return config if self.channels == 3 else {**config, "channels": self.channels}
+        # Only where they are used, so that older weights stay what they were.
+        config |= {} if self.channels == 3 else {"channels": self.channels}
+        config |= {"refine": self.refine} if self.refine else {}
+        return config if self.dial is None else {**config, "qualities": self.qualities}
 
     @classmethod
     def from_config(cls, config: dict) -> "ImageTokenizer":
@@ -73,25 +89,34 @@ class ImageTokenizer(nn.Module):
         return self.quantizer.codebook_size
 
     @property
+    def qualities(self) -> int:
+        """How many settings the encoder's dial has, 0 where there is none."""
+        return 0 if self.dial is None else len(self.dial)
+
+    @property
     def token_dims(self) -> int:
         """How many dimensions a batch of tokens has: 3 for grids, 4 for several codebooks, 2 for a pyramid."""
         if isinstance(self.quantizer, Pyramid):
             return 2
         return 4 if self.quantizer is None or self.quantizer.codebooks > 1 else 3
 
-    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(
+        self, pixels: torch.Tensor, quality: torch.Tensor | float | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """The pass that training uses: `(B, H, W, C)` float in [-0.5, 0.5] to its reconstruction and its latents.
 
         The latents, `(B, H / p, W / p, latent_dim)`, are those before quantization; gradients get through it.
         """
-        latent = self._latent(pixels)
+        latent = self._latent(pixels, self.check_quality(quality, len(pixels)))
         return self._pixels(latent if self.quantizer is None else self.quantizer(latent)), latent
 
-    def encode(self, images: torch.Tensor) -> torch.Tensor:
+    def encode(self, images: torch.Tensor, quality: torch.Tensor | float | None = None) -> torch.Tensor:
         """`(B, H, W, C) uint8` to tokens `(B, H / p, W / p) int64`, `(B, H / p, W / p, c)` or `(B, T)` (see the class).
 
-        Without a quantizer: to latents `(B, H / p, W / p, latent_dim) float32`.
-        Raises `ValueError` for another dtype or shape, or where patches do not tile the picture.
+        Without a quantizer: to latents `(B, H / p, W / p, latent_dim) float32`. `quality`, a number or one for
+        each picture, `(B,)`, is the encoder's dial, if it has one: the best, where it is left out.
+        Raises `ValueError` for another dtype or shape, where patches do not tile the picture, or for a quality that the
+        dial does not have.
         """
         if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[-1] != self.channels:
             raise ValueError(f"encode takes (B, H, W, {self.channels}) uint8, not {describe(images)}.")
@@ -101,11 +126,11 @@ class ImageTokenizer(nn.Module):
             side = self.quantizer.sides[-1] * self.patch_size
             raise ValueError(f"This pyramid is made of pictures of {side}×{side} pixels, not of {height}×{width}.")
 
-        def tokens_of(batch: torch.Tensor) -> torch.Tensor:
-            latent = self._latent(to_float(batch))
+        def tokens_of(batch: torch.Tensor, quality: torch.Tensor) -> torch.Tensor:
+            latent = self._latent(to_float(batch), quality)
             return latent if self.quantizer is None else self.quantizer.encode(latent)
 
-        return self._in_batches(tokens_of, images)
+        return self._in_batches(tokens_of, images, self.check_quality(quality, len(images)))
 
     def decode(self, tokens: torch.Tensor) -> torch.Tensor:
         """Tokens, as `encode` gives them, to pictures `(B, h * p, w * p, C) uint8`; latents, without a quantizer.
@@ -135,16 +160,39 @@ class ImageTokenizer(nn.Module):
         """`(B, H, W, C) uint8` to the same, by way of the tokens."""
         return self.decode(self.encode(images))
 
+    def check_quality(self, quality: torch.Tensor | float | None, batch_size: int) -> torch.Tensor:
+        """The dial's setting for each picture, `(B,) float32`; raises `ValueError` for one that it does not have."""
+        if self.dial is None:
+            if quality is not None:
+                raise ValueError("This tokenizer has no dial: leave the quality out.")
+            return torch.zeros(batch_size)
+        quality = self.qualities - 1 if quality is None else quality
+        settings = quality.float() if isinstance(quality, torch.Tensor) else torch.full((batch_size,), float(quality))
+        if settings.shape != (batch_size,):
+            raise ValueError(f"A quality for {batch_size} pictures is a number or ({batch_size},), not {quality}.")
+        if not ((settings >= 0) & (settings <= self.qualities - 1)).all():
+            raise ValueError(f"A quality lies between 0 and {self.qualities - 1}; here is another one.")
+        return settings
+
     @torch.no_grad()
-    def _in_batches(self, function: Callable[[torch.Tensor], torch.Tensor], inputs: torch.Tensor) -> torch.Tensor:
+    def _in_batches(self, function: Callable[..., torch.Tensor], *inputs: torch.Tensor) -> torch.Tensor:
         """The function applied to a few rows at a time on the model's device, so that memory stays small."""
-        if len(inputs) == 0:
+        if len(inputs[0]) == 0:
             raise ValueError("There is no picture in this batch.")
         device = next(self.parameters()).device
-        return torch.cat([function(batch.to(device)).to(inputs.device) for batch in inputs.split(BATCH)])
+        batches = zip(*(each.split(BATCH) for each in inputs), strict=True)
+        return torch.cat([function(*(part.to(device) for part in parts)).to(inputs[0].device) for parts in batches])
 
-    def _latent(self, pixels: torch.Tensor) -> torch.Tensor:
-        return self.encoder(pixels.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).float()
+    def _latent(self, pixels: torch.Tensor, quality: torch.Tensor) -> torch.Tensor:
+        x = pixels.permute(0, 3, 1, 2)
+        if self.dial is None:
+            return self.encoder(x).permute(0, 2, 3, 1).float()
+        # The first layer makes channels of pixels; the setting is one more number added to each of them. What lies
+        # between two settings is their mixture.
+        below = quality.long().clamp(max=self.qualities - 2)
+        setting = torch.lerp(self.dial[below], self.dial[below + 1], (quality - below)[:, None])
+        x = self.encoder[0](x) + setting[:, :, None, None]
+        return self.encoder[1:](x).permute(0, 2, 3, 1).float()
 
     def _pixels(self, latent: torch.Tensor) -> torch.Tensor:
         return self.decoder(latent.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).float()
@@ -200,15 +248,20 @@ def patch_encoder(patch_size: int, width: int, depth: int, latent_dim: int, chan
     )
 
 
-def patch_decoder(patch_size: int, width: int, depth: int, latent_dim: int, channels: int = 3) -> nn.Sequential:
-    """`(B, latent_dim, h, w)` to `(B, C, h * p, w * p)`: the encoder read backwards."""
+def patch_decoder(
+    patch_size: int, width: int, depth: int, latent_dim: int, channels: int = 3, refine: int = 0
+) -> nn.Sequential:
+    """`(B, latent_dim, h, w)` to `(B, C, h * p, w * p)`: the encoder read backwards, then `refine` blocks on pixels."""
     if depth == 0:
         return nn.Sequential(nn.ConvTranspose2d(latent_dim, channels, patch_size, stride=patch_size))
+    painted = FINE if refine else channels
+    finish = [*[ResidualBlock(FINE) for _ in range(refine)], nn.Conv2d(FINE, channels, 3, padding=1)] if refine else []
     return nn.Sequential(
         nn.Conv2d(latent_dim, width, 1),
         *[ResidualBlock(width) for _ in range(depth)],
         ChannelNorm(width),
-        nn.ConvTranspose2d(width, channels, patch_size, stride=patch_size),
+        nn.ConvTranspose2d(width, painted, patch_size, stride=patch_size),
+        *finish,
     )
 
 

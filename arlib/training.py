@@ -26,6 +26,7 @@ from arlib.transformer import Prior
 
 WEIGHT_DECAY = 0.01
 LABELS_LEFT_OUT = 0.1
+IN_BLOCKS = tuple(f".{name}.weight" for name in ("query_key_value", "out", "up", "down", "conv", "mix"))
 
 
 class ReconstructionLoss(nn.Module):
@@ -190,22 +191,43 @@ def moment_steps(steps: int) -> list[int]:
 
 
 def make_optimizers(loss: nn.Module, settings: Settings) -> list[torch.optim.Optimizer]:
-    """AdamW (Loshchilov and Hutter 2019), and Muon (Jordan et al. 2024) for the matrices of transformer blocks.
+    """AdamW (Loshchilov and Hutter 2019), and Muon (Jordan et al. 2024) for the matrices inside of blocks.
 
     Muon makes the singular values of each update equal; scaled to AdamW's size (Liu et al. 2025, arXiv 2502.16982) it
-    shares its learning rate, and a prior reaches the same loss in fewer steps.
+    shares its learning rate, and both priors and tokenizers reach the same loss in fewer steps.
     """
     parameters = dict(loss.named_parameters())
-    matrices = {name for name, parameter in parameters.items() if parameter.ndim == 2 and ".blocks." in name}
+    matrices = sorted(name for name in parameters if name.endswith(IN_BLOCKS))
     others = [parameter for name, parameter in parameters.items() if name not in matrices]
     rate = settings.learning_rate
     optimizers: list[torch.optim.Optimizer] = [
         torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.99), weight_decay=WEIGHT_DECAY)
     ]
     if matrices:
-        chosen = [parameters[name] for name in sorted(matrices)]
-        optimizers.append(torch.optim.Muon(chosen, lr=rate, weight_decay=WEIGHT_DECAY, adjust_lr_fn="match_rms_adamw"))
+        optimizers.append(MatrixMuon([parameters[name] for name in matrices], rate))
     return optimizers
+
+
+class MatrixMuon(torch.optim.Muon):
+    """Muon on weights of any shape: a convolution's `(out, in, 3, 3)` is the matrix `(out, in · 9)` that it applies."""
+
+    def __init__(self, parameters: list[nn.Parameter], rate: float):
+        self.parameters = parameters
+        self.matrices = [nn.Parameter(parameter.detach().view(len(parameter), -1)) for parameter in parameters]
+        super().__init__(self.matrices, lr=rate, weight_decay=WEIGHT_DECAY, adjust_lr_fn="match_rms_adamw")
+
+    def step(self, closure=None):
+        for matrix, parameter in zip(self.matrices, self.parameters, strict=True):
+            matrix.data = parameter.data.view(
+                len(parameter), -1
+            )  # anew each time, as the model may have moved to another device
+            matrix.grad = None if parameter.grad is None else parameter.grad.flatten(1)
+        return super().step(closure)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        super().zero_grad(set_to_none)
+        for parameter in self.parameters:
+            parameter.grad = None
 
 
 def save_checkpoint(fabric: Fabric, path: Path, state: dict) -> None:

@@ -13,13 +13,16 @@ import torch.nn.functional as F
 from torch import nn
 
 from arlib import scales as coarse_to_fine
+from arlib.speaker import Speaker, numbered
 
 
 @dataclass
 class Cache:
-    """Keys and values of the rows so far: `(depth, B, heads, length, width / heads)`, `read` of them filled.
+    """Keys and values of the rows so far: `(depth, B, heads, length, width / heads)`; `read` tokens have been read.
 
-    `order` and `label` are those of `Prior.new_cache`.
+    `order` and `label` are those of `Prior.new_cache`. Where a place has several codes there is a row for each place,
+    and two vectors `(B, width)` for the place that is being spoken: the sum of its codes, which the next row will read,
+    and what the blocks said of it plus its codes, which the next code is asked for with.
     """
 
     keys: torch.Tensor
@@ -27,6 +30,8 @@ class Cache:
     read: int = 0
     order: torch.Tensor | None = None
     label: torch.Tensor | None = None
+    place: torch.Tensor | None = None
+    heard: torch.Tensor | None = None
 
 
 class Prior(nn.Module):
@@ -41,6 +46,9 @@ class Prior(nn.Module):
     may then come in any order (Pannatier et al. 2024, σ-GPT, arXiv 2404.09562). `scales`, the sides of square token
     maps from coarse to fine, makes it block-causal: row t reads the token of the cell above it, one scale coarser, and
     all tokens of a scale are predicted at once, each without the others (Tian et al. 2024, VAR, arXiv 2404.02905).
+
+    With `codebooks` the tokens of a place, so many, stand next to each other in the sequence, each with a codebook and
+    a head of its own; the blocks compute once a place, and a `Speaker` says its tokens in turn (chapter 16).
     """
 
     source: torch.Tensor
@@ -58,12 +66,17 @@ class Prior(nn.Module):
         classes: int = 0,
         any_order: bool = False,
         scales: Sequence[int] | None = None,
+        codebooks: int = 1,
     ):
         super().__init__()
         if width % heads:
             raise ValueError(f"{heads} heads cannot share a width of {width} equally.")
         if scales is not None and (any_order or not positions or not shift):
             raise ValueError("A prior of scales has positions and one order, and its rows never read their own tokens.")
+        if codebooks < 1 or length % codebooks:
+            raise ValueError(f"A sequence of {length} tokens is not made of places of {codebooks} tokens.")
+        if codebooks > 1 and (scales is not None or any_order or not positions or not shift):
+            raise ValueError("A prior that speaks a place at a time has positions and one order, and no scales.")
         self.config: dict[str, Any] = {
             "vocabulary": vocabulary,
             "length": length,
@@ -77,18 +90,21 @@ class Prior(nn.Module):
         self.config |= {"classes": classes} if classes else {}
         self.config |= {"any_order": True} if any_order else {}
         self.config |= {"scales": list(scales)} if scales is not None else {}
+        self.config |= {"codebooks": codebooks} if codebooks > 1 else {}
         self.vocabulary = vocabulary
         self.length = length
+        self.codebooks = codebooks
         self.shift = shift
         self.scales = None if scales is None else tuple(scales)
-        self.embedding = nn.Embedding(vocabulary, width)
+        self.embedding = nn.Embedding(vocabulary * codebooks, width)
         self.start = nn.Parameter(torch.zeros(width))
-        self.positions = nn.Parameter(torch.zeros(length, width)) if positions else None
+        self.positions = nn.Parameter(torch.zeros(length // codebooks, width)) if positions else None
         self.classes = nn.Parameter(torch.zeros(classes, width)) if classes else None
         self.places = nn.Parameter(torch.zeros(length, width)) if any_order else None
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
         self.norm = nn.RMSNorm(width, eps=1e-5)
-        self.head = nn.Linear(width, vocabulary, bias=False)
+        self.speaker = Speaker(vocabulary, width, codebooks) if codebooks > 1 else None
+        self.head = nn.Linear(width, vocabulary * codebooks, bias=False)
         if self.scales is not None:
             source, block = coarse_to_fine.tables(self.scales)
             if len(source) != length:
@@ -112,6 +128,8 @@ class Prior(nn.Module):
         vocabulary, an order that this prior has not learned, or a label that it does not know.
         """
         check_tokens(self, tokens)
+        if self.speaker is not None:
+            return self._by_place(tokens, label, self.speaker)
         order = check_order(self, order, tokens.shape[1], len(tokens))
         x = self.embedding(tokens.to(self.start.device))
         if self.places is not None:
@@ -127,6 +145,21 @@ class Prior(nn.Module):
         for block in self.blocks:
             x = block(x, mask)
         return self.head(self.norm(x))
+
+    def _by_place(self, tokens: torch.Tensor, label: torch.Tensor | None, speaker: Speaker) -> torch.Tensor:
+        """`forward` where each place has several codes; of a place that is not complete, the codes there are."""
+        length = tokens.shape[1]
+        codes = in_places(tokens.to(self.start.device), self.codebooks)
+        x = self.embedding(numbered(codes, self.vocabulary)).sum(dim=2)
+        x = torch.cat([self._start(label, len(x))[:, None], x[:, :-1]], dim=1)
+        x = x + cast(torch.Tensor, self.positions)[: codes.shape[1]]
+        mask = self.mask(codes.shape[1])
+        for block in self.blocks:
+            x = block(x, mask)
+        said = self.norm(speaker(x, codes))
+        heads = self.head.weight.view(self.codebooks, self.vocabulary, -1)
+        logits = [F.linear(said[:, :, book], heads[book]) for book in range(self.codebooks)]
+        return torch.stack(logits, dim=2).flatten(1, 2)[:, :length]
 
     def mask(self, length: int) -> torch.Tensor:
         """What the attention adds to its scores, `(length, length)`: 0 where a row may look, -inf where it may not."""
@@ -145,7 +178,7 @@ class Prior(nn.Module):
         order = None if order is None else check_order(self, order, self.length, batch_size)
         check_label(self, label, batch_size)
         heads, head_width = self.config["heads"], self.config["width"] // self.config["heads"]
-        shape = (len(self.blocks), batch_size, heads, self.length, head_width)
+        shape = (len(self.blocks), batch_size, heads, self.length // self.codebooks, head_width)
         empty = torch.zeros(shape, dtype=self.start.dtype, device=self.start.device)
         return Cache(empty, empty.clone(), order=order, label=label)
 
@@ -158,6 +191,8 @@ class Prior(nn.Module):
         """
         position = cache.read
         check_step(self, token, cache)
+        if self.speaker is not None:
+            return self._step_by_place(token, cache, self.speaker)
         x = self._read(None if token is None else token[:, None], cache)[:, 0]
         if self.positions is not None:
             x = x + self.positions[places(cache, position, 1)][..., 0, :]
@@ -165,6 +200,26 @@ class Prior(nn.Module):
             x = cast(Block, block).step(x, keys, values, position)
         cache.read = position + 1
         return self.head(self.norm(x))
+
+    def _step_by_place(self, token: torch.Tensor | None, cache: Cache, speaker: Speaker) -> torch.Tensor:
+        """`step` where each place has several codes: the blocks compute for its first one alone."""
+        place, book = divmod(cache.read, self.codebooks)
+        if token is None:
+            cache.place = self._start(cache.label, cache.keys.shape[1])
+        else:
+            before = (cache.read - 1) % self.codebooks
+            row = numbered(token[:, None], self.vocabulary, before)[:, 0].to(self.start.device)
+            cache.place = self.embedding(row) if before == 0 else cache.place + self.embedding(row)
+            if book:
+                cache.heard = cache.heard + speaker.said(row)
+        if book == 0:
+            x = cache.place + cast(torch.Tensor, self.positions)[place]
+            for block, keys, values in zip(self.blocks, cache.keys, cache.values, strict=True):
+                x = cast(Block, block).step(x, keys, values, place)
+            cache.heard = x
+        cache.read += 1
+        head = self.head.weight.view(self.codebooks, self.vocabulary, -1)[book]
+        return F.linear(self.norm(speaker.speak(cast(torch.Tensor, cache.heard))), head)
 
     @torch.no_grad()
     def ask(self, tokens: torch.Tensor | None, cache: Cache, count: int) -> torch.Tensor:
@@ -292,6 +347,11 @@ class CausalAttention(nn.Module):
         scores = torch.baddbmm(mask, query.flatten(0, 1), key.flatten(0, 1).mT, alpha=self.head_width**-0.5)
         attended = scores.softmax(dim=-1) @ value.flatten(0, 1)
         return self.out(attended.unflatten(0, (-1, self.heads)).transpose(1, 2).flatten(2))
+
+
+def in_places(tokens: torch.Tensor, codebooks: int) -> torch.Tensor:
+    """Sequences `(B, T)` as `(B, P, codebooks)`; the last place, if it is not complete, is filled with zeros."""
+    return F.pad(tokens, (0, -tokens.shape[1] % codebooks)).unflatten(1, (-1, codebooks))
 
 
 def causal_mask(length: int, like: torch.Tensor) -> torch.Tensor:

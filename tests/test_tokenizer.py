@@ -233,7 +233,7 @@ def viewed_pixels(self, latent):
     return self.decoder(latent.reshape(batch, dim, height, width)).permute(0, 2, 3, 1).float()
 
 
-def viewed_latent(self, pixels):
+def viewed_latent(self, pixels, quality):
     encoded = self.encoder(pixels.permute(0, 3, 1, 2))
     batch, dim, height, width = encoded.shape
     return encoded.reshape(batch, height, width, dim).float()

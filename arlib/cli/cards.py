@@ -1,5 +1,6 @@
 """What a trained model is kept with: its weights file and its card."""
 
+import resource
 import shlex
 import sys
 from pathlib import Path
@@ -50,6 +51,7 @@ def write(
         "trained by": f"`python -m arlib {shlex.join(arguments)}`",
         "seed": str(settings.seed),
         "time": f"{seconds / 60:.1f} minutes on {machine(model)}",
+        "memory": f"{peak_memory() / 1e9:.1f} GB at most, pictures and all",
         "parameters": f"{checkpoints.parameter_count(model):,}, stored as float16",
         **figures,
         "learned from": learned_from,
@@ -57,6 +59,12 @@ def write(
     }
     card = checkpoints.write_card(path, facts)
     print(f"{path}\n{card}")
+
+
+def peak_memory() -> int:
+    """The most memory that this process has held at once, in bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024  # what ru_maxrss counts
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def machine(model: torch.nn.Module) -> str:

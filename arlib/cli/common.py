@@ -77,6 +77,14 @@ def label_number(label: str | None, classes: int, name: str) -> int | None:
     raise data.DataError(f"There is no class {label!r}; there are {', '.join(names) or f'0 to {classes - 1}'}.")
 
 
+def numbers(text: str) -> list[float]:
+    """ "8e-4,4e-4" as numbers; raises `DataError` where one is none."""
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise data.DataError(f"{text!r} is not a list of numbers with commas between them, like 8e-4,4e-4.") from None
+
+
 def class_name(label: int, name: str) -> str:
     """What a data set calls its class of that number, or the number where it has no name."""
     names = data.CLASSES.get(name, ())

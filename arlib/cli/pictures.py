@@ -31,12 +31,16 @@ def tokenize(
         int | None,
         typer.Option(help="Move every picture of digits or cifar10 a little first, by chance: the seed of the moves."),
     ] = None,
+    quality: Annotated[
+        int | None, typer.Option(help="The setting of a tokenizer's dial, which becomes the label; the best one.")
+    ] = None,
 ) -> None:
     """Turn pictures into a bit-packed data set of tokens, with the labels that they have."""
     if mirror and moved is not None:
         raise data.DataError("--moved mirrors the pictures that may be mirrored: leave --mirror out.")
     weights = checkpoints.find("tokenizer", tokenizer)
     model, labels = arlib.load_tokenizer(tokenizer), None
+    model.check_quality(quality, 1)
     named, name = name is not None, name or data_of(tokenizer)
     from_set = source in data.SETS.get(name, ()) or (named and name != "supertuxkart")
     if moved is not None and not (from_set and name in data.CLASSES):
@@ -51,7 +55,10 @@ def tokenize(
         images = torch.stack([read_picture(path, tokenizer, fit=True) for path in paths])
     with console.status(counted(len(images), "picture")):
         images = images.flip(2) if mirror else images
-        grids = model.encode(images if moved is None else examples.moved(images, name, moved))
+        images = images if moved is None else examples.moved(images, name, moved)
+        grids = model.encode(images, quality)
+    if model.qualities:
+        labels = torch.full((len(grids),), model.qualities - 1 if quality is None else quality)
     tokenset.write(out, grids, model.codebook_size, checkpoints.sha256(weights), labels)
     after = out.stat().st_size
     before, kinds = images.numel(), "pixels"

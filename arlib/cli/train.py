@@ -9,10 +9,11 @@ import typer
 import arlib
 from arlib import checkpoints, data, judges, metrics, orders, training
 from arlib.cli import cards, examples, moments
-from arlib.cli.common import SHAPES, data_of, make_quantizer
+from arlib.cli.common import SHAPES, data_of, make_quantizer, numbers
 from arlib.cli.report import accuracy, bits_of, judge_figures, prior_figures, tokenizer_figures
 from arlib.judges import ClassificationLoss, Judge
 from arlib.patches import check_divides
+from arlib.rate import RateDistortionLoss
 from arlib.scales import Pyramid
 from arlib.tokenizer import ImageTokenizer
 from arlib.training import NextTokenLoss, ReconstructionLoss, Settings
@@ -78,6 +79,11 @@ def tokenizer(
     depth: Annotated[int, typer.Option(help="Residual blocks on each side.")] = 2,
     width: int = 128,
     smoothness: Annotated[float, typer.Option(help="How strongly neighbouring patches attract each other.")] = 1e-3,
+    refine: Annotated[int, typer.Option(help="Residual blocks on pixels, after the last patch is painted.")] = 0,
+    prices: Annotated[
+        str | None,
+        typer.Option(help="The price of a bit a patch at each quality, falling: 8e-4,4e-4; in place of --smoothness."),
+    ] = None,
     steps: int = 1000,
     batch_size: int = 16,
     learning_rate: float = 1e-3,
@@ -91,9 +97,12 @@ def tokenizer(
     """Train an image tokenizer, by default with binary spherical quantization."""
     torch.manual_seed(seed)
     chosen = make_quantizer(quantizer, bits, codebooks, residual, latent_dim, scales, cut)
-    model = ImageTokenizer(patch_size, width, depth, chosen, channels=examples.channels_of(source))
+    paid = [] if prices is None else numbers(prices)
+    channels = examples.channels_of(source)
+    model = ImageTokenizer(patch_size, width, depth, chosen, channels=channels, refine=refine, qualities=len(paid))
+    loss = RateDistortionLoss(model, paid) if paid else ReconstructionLoss(model, smoothness)
     settings = Settings(steps, batch_size, learning_rate, seed, precision, accelerator, devices)
-    train_on_images("tokenizer", name, ReconstructionLoss(model, smoothness), source, settings, out, resume)
+    train_on_images("tokenizer", name, loss, source, settings, out, resume)
 
 
 @app.command()
@@ -109,9 +118,10 @@ def prior(
     width: int = 128,
     depth: int = 6,
     heads: int = 4,
-    order: Annotated[str, typer.Option(help="raster, random (any order), or scales (a pyramid's, a map a time).")] = (
-        "raster"
-    ),
+    order: Annotated[
+        str,
+        typer.Option(help="raster, places (all codes of a patch at once), random (any order), scales (a pyramid's)."),
+    ] = "raster",
     classes: Annotated[bool, typer.Option("--classes", help="Learn the labels in the data sets of tokens.")] = False,
     positions: Annotated[bool, typer.Option(help="Position embeddings.")] = True,
     shift: Annotated[bool, typer.Option(help="Without the shift, row t reads token t: the classic mistake.")] = True,
@@ -128,8 +138,10 @@ def prior(
     train, held_out = examples.tokens(tokens, valid)
     weights = examples.weights_of(train, tokenizer)
     decoder = None if weights is None else arlib.load_tokenizer(str(weights))
-    if order not in ("raster", "random", "scales"):
-        raise data.DataError(f"The order is raster, random or scales, not {order}.")
+    if order not in ("raster", "places", "random", "scales"):
+        raise data.DataError(f"The order is raster, places, random or scales, not {order}.")
+    if order == "places" and train.grids.dim() != 4:
+        raise data.DataError("The order places is for tokens with several codebooks; these have one.")
     if order == "scales" and (decoder is None or not isinstance(decoder.quantizer, Pyramid)):
         raise data.DataError("The order scales needs the tokens of a pyramid, and --tokenizer to know its scales.")
     if classes and train.labels is None:
@@ -143,6 +155,7 @@ def prior(
     options = {
         "classes": 0 if labels is None else int(labels.max()) + 1,
         "any_order": order == "random",
+        "codebooks": train.grids.shape[-1] if order == "places" else 1,
         "scales": decoder.quantizer.sides if order == "scales" else None,  # type: ignore[union-attr]
     }
     length = train.grids[0].numel()
@@ -206,7 +219,13 @@ def judge(
 
 
 def train_on_images(
-    kind: str, name: str, loss: ReconstructionLoss, source: str, settings: Settings, out: Path, resume: bool
+    kind: str,
+    name: str,
+    loss: ReconstructionLoss | RateDistortionLoss,
+    source: str,
+    settings: Settings,
+    out: Path,
+    resume: bool,
 ) -> None:
     """Train on the pictures of `source`; follow the error on held-out ones."""
     images, held_out = examples.pictures(source)
@@ -214,6 +233,8 @@ def train_on_images(
     few = held_out[:: max(1, len(held_out) // VALIDATED)] if source in cards.LICENCES else held_out[::8]
 
     def validate() -> dict[str, float]:
+        if isinstance(loss, RateDistortionLoss):
+            return loss.validate(few[::8])
         return {"valid mean squared error": metrics.mse(few, loss.model.reconstruct(few)).mean().item()}
 
     keep = moments.reconstructions(out, loss.model, few)

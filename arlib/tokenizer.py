@@ -47,6 +47,8 @@ class ImageTokenizer(nn.Module):
             raise ValueError(
                 "The linear code, of depth 0, has neither blocks to refine pixels nor a dial of qualities."
             )
+        if qualities == 1:
+            raise ValueError("A dial has two settings or more.")
         if (quantizer is None) == (latent_dim is None):
             raise ValueError("Give either a quantizer or, for a plain auto-encoder, latent_dim.")
         self.patch_size = patch_size

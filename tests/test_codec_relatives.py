@@ -31,6 +31,7 @@ KINDS: dict[
     "any raster": ({"any_order": True}, None, "grid", (3, 4), 12),
     "scales": ({"classes": 3, "scales": SIDES}, None, "pyramid", (14,), 3),
     "scales one by one": ({}, None, "pyramid", (14,), 14),
+    "places": ({"classes": 3, "codebooks": 2}, None, "several", (2, 3, 2), 12),
 }
 
 

@@ -1,0 +1,175 @@
+"""The price of bits: the context model is causal, a rate is the bits a coder would need, and dear bits are saved."""
+
+import math
+
+import pytest
+import torch
+
+from arlib import rate
+from arlib.quantizers import BSQ, VQ, Product
+from arlib.rate import ContextModel, RateDistortionLoss
+from arlib.tokenizer import ImageTokenizer, to_float
+
+
+def tokenizer(qualities: int = 2) -> ImageTokenizer:
+    torch.manual_seed(0)
+    model = ImageTokenizer(5, 16, 1, Product([BSQ(3), BSQ(3)]), refine=1, qualities=qualities)
+    if model.dial is not None:
+        torch.nn.init.normal_(model.dial)
+    return model
+
+
+def quantizer_of(model: ImageTokenizer) -> Product:
+    assert isinstance(model.quantizer, Product)
+    return model.quantizer
+
+
+def pictures(count: int = 2) -> torch.Tensor:
+    return torch.randint(256, (count, 20, 30, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+
+
+def test_a_bit_is_guessed_from_what_comes_before_it_alone():
+    """Flip one bit: no guess changes of the patches before, of those out of the window, and of the bits up to it."""
+    torch.manual_seed(0)
+    model = ContextModel(bits=3, qualities=1)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    signs = torch.where(torch.rand(1, 3, 6, 7) < 0.5, -1.0, 1.0)
+    quality = torch.tensor([0])
+    place = {"row": 2, "column": 3, "bit": 1}
+    flipped = signs.clone()
+    flipped[0, place["bit"], place["row"], place["column"]] *= -1
+    changed = (model(signs, quality) - model(flipped, quality))[0].abs() > 1e-6
+    expected = torch.zeros(3, 6, 7, dtype=torch.bool)
+    expected[:, 3:5, 1:6] = True  # the two rows below, two patches to either side
+    expected[:, 2, 4:6] = True  # two patches to the right
+    expected[2, 2, 3] = True  # the bits after it in its own patch
+    assert torch.equal(changed, expected)
+
+
+def test_a_rate_is_the_surprise_of_the_signs_in_bits():
+    model = tokenizer()
+    loss = RateDistortionLoss(model, [1e-3, 1e-4])
+    for parameter in loss.context.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    quality = torch.tensor([0, 1])
+    images = pictures()
+    distortion, bits = loss.measure(to_float(images), quality)
+    tokens = model.encode(images, quality)
+    signs = quantizer_of(model).decode(tokens).sign().permute(0, 3, 1, 2)
+    shares = loss.context(signs, quality).sigmoid()
+    surprise = -torch.where(signs > 0, shares, 1 - shares).log2()
+    torch.testing.assert_close(bits, surprise.sum(1).mean((1, 2)), rtol=1e-4, atol=1e-4)
+    again = model.forward(to_float(images), quality)[0]
+    torch.testing.assert_close(distortion, (again - to_float(images)).square().mean((1, 2, 3)))
+
+
+def test_an_untaught_context_model_asks_a_bit_for_each_bit():
+    loss = RateDistortionLoss(tokenizer(), [1e-3, 1e-4])
+    for parameter in loss.context.parameters():
+        torch.nn.init.zeros_(parameter)
+    _, bits = loss.measure(to_float(pictures()), torch.tensor([0, 1]))
+    torch.testing.assert_close(bits, torch.full((2,), 6.0))
+
+
+def test_each_quality_pays_its_price_and_weighs_about_the_same(monkeypatch):
+    """The loss by hand: at prices of 4e-3 and 1e-3 the weights are 2^-0.3 and 2^0.3."""
+    loss = RateDistortionLoss(tokenizer(), [4e-3, 1e-3])
+    monkeypatch.setattr(loss, "measure", lambda *_: (torch.tensor([0.5, 0.25]), torch.tensor([8.0, 16.0])))
+    monkeypatch.setattr(torch, "randint", lambda *_, **__: torch.tensor([0, 1]))
+    monkeypatch.setattr(rate, "vary", lambda pixels: pixels)
+    expected = (2**-0.3 * (0.5 + 0.032) + 2**0.3 * (0.25 + 0.016)) / 2
+    assert loss(pictures()).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_high_price_teaches_the_encoder_to_save_bits():
+    """Smooth pictures with a little noise: after the same training the dear setting needs fewer bits than the cheap."""
+    generator = torch.Generator().manual_seed(0)
+    ramp = torch.linspace(60, 190, 30).expand(32, 20, 30)[..., None]
+    noise = 25 * torch.randn(32, 20, 30, 3, generator=generator)
+    images = (ramp + noise).clamp(0, 255).to(torch.uint8)
+    loss = RateDistortionLoss(tokenizer(), [3e-2, 1e-5])
+    optimizer = torch.optim.AdamW(loss.parameters(), lr=5e-3)
+    for _ in range(150):
+        optimizer.zero_grad()
+        loss(images[torch.randperm(32, generator=generator)[:8]]).backward()
+        optimizer.step()
+    with torch.no_grad():
+        errors, bits = (
+            torch.stack(each)
+            for each in zip(*(loss.measure(to_float(images), torch.full((32,), q)) for q in (0, 1)), strict=True)
+        )
+    assert bits[0].mean() < 0.7 * bits[1].mean()
+    assert errors[0].mean() > errors[1].mean()
+
+
+@pytest.mark.parametrize("prices", [[1e-3], [1e-3, 0.0], [1e-3, math.nan], [1e-3, math.inf], [1e-3, -1.0]])
+def test_prices_that_are_none_are_refused(prices):
+    with pytest.raises(ValueError, match="price"):
+        RateDistortionLoss(tokenizer(), prices)
+
+
+def test_codes_that_are_no_signs_are_refused():
+    model = ImageTokenizer(5, 16, 1, VQ(8, 4), qualities=2)
+    with pytest.raises(ValueError, match="signs"):
+        RateDistortionLoss(model, [1e-3, 1e-4])
+
+
+def test_pictures_vary_within_the_range_of_pixels():
+    torch.manual_seed(0)
+    pixels = to_float(pictures(8))
+    seen = [rate.vary(pixels) for _ in range(20)]
+    assert all(each.shape == pixels.shape and each.abs().max() <= 0.5 for each in seen)
+    assert any(torch.equal(each, pixels) for each in seen) or len({each.sum().item() for each in seen}) > 10
+    assert len({each.sum().item() for each in seen}) > 10
+
+
+def test_the_dial_moves_tokens_and_between_two_settings_lies_their_mixture():
+    model, images = tokenizer(3), pictures()
+    assert not torch.equal(model.encode(images, 0), model.encode(images, 2))
+    assert torch.equal(model.encode(images), model.encode(images, 2))
+    each = torch.stack([model.encode(images, 0)[0], model.encode(images, 1.5)[1]])
+    assert torch.equal(model.encode(images, torch.tensor([0.0, 1.5])), each)
+    dial = model.get_parameter("dial")
+    with torch.no_grad():
+        mixed = model.encode(images, 1.25)
+        dial[1] = 0.75 * dial[1] + 0.25 * dial[2]
+    assert torch.equal(mixed, model.encode(images, 1))
+
+
+@pytest.mark.parametrize("quality", [-0.1, 2.1, math.nan, torch.tensor([0.0]), torch.tensor([0.0, 9.0])])
+def test_settings_that_the_dial_does_not_have_are_refused(quality):
+    with pytest.raises(ValueError, match="quality"):
+        tokenizer(3).encode(pictures(), quality)
+
+
+def test_a_tokenizer_without_a_dial_takes_no_quality():
+    with pytest.raises(ValueError, match="no dial"):
+        ImageTokenizer(5, 16, 1, BSQ(3)).encode(pictures(), 1)
+
+
+def test_a_dial_and_refined_pixels_are_part_of_the_configuration():
+    model = tokenizer(3)
+    again = ImageTokenizer.from_config(model.config)
+    again.load_state_dict(model.state_dict())
+    assert torch.equal(again.reconstruct(pictures()), model.reconstruct(pictures()))
+    assert {"refine", "qualities"}.isdisjoint(ImageTokenizer(5, 16, 1, BSQ(3)).config)
+    for switches in ({"refine": 1}, {"qualities": 2}):
+        with pytest.raises(ValueError, match="depth 0"):
+            ImageTokenizer(5, 16, 0, BSQ(3), **switches)
+    with pytest.raises(ValueError, match="two settings"):
+        ImageTokenizer(5, 16, 1, BSQ(3), qualities=1)
+
+
+def test_a_seam_is_within_reach_of_the_layers_that_refine_pixels():
+    """A pixel at a patch's edge depends on the neighbouring patch's code even if no block of patches looks around."""
+    model = tokenizer(2)
+    with torch.no_grad():
+        model.get_parameter("decoder.1.conv.weight")[:, :, [0, 0, 0, 1, 1, 2, 2, 2], [0, 1, 2, 0, 2, 0, 1, 2]] = 0
+    tokens = torch.zeros(1, 4, 6, 2, dtype=torch.int64)
+    other = tokens.clone()
+    other[0, 1, 2] = 5
+    changed = (model.decode(tokens) != model.decode(other)).any(-1)[0]
+    assert changed[5:10, 10:15].any()
+    assert changed[5:10, 9].any()
+    assert not changed[:, :8].any()

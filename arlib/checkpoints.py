@@ -25,8 +25,8 @@ class CheckpointError(DataError):
 def save(path: str | Path, kind: str, model: Any, **extra: str) -> None:
     """Write a model's weights as float16, with its kind and its `config` in the header.
 
-    The kinds are "tokenizer", "autoencoder", "prior" and "judge". `extra` adds strings to the header, as a prior's
-    `tokenizer`. A failed write leaves the old file whole.
+    The kinds are "tokenizer", "autoencoder", "prior", "judge" and "decoder". `extra` adds strings to the header, as a
+    prior's `tokenizer`. A failed write leaves the old file whole.
     """
     weights = {name: weight.detach().half().contiguous() for name, weight in model.state_dict().items()}
     # One string: several would come in another order each time, and the file would have another hash.

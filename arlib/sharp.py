@@ -77,6 +77,10 @@ class SharpDecoder(nn.Module):
         mixed = [pixels + sharp * self.detail(pixels, features) for pixels, features in parts]
         return torch.cat([to_uint8(pixels.permute(0, 2, 3, 1)) for pixels in mixed])
 
+    def reconstruct(self, images: torch.Tensor, sharp: float = 1.0) -> torch.Tensor:
+        """`(B, H, W, C) uint8` to the same, by way of the tokens."""
+        return self.decode(self.tokenizer.encode(images), sharp)
+
 
 def check_share(sharp: float) -> None:
     """Raise `ValueError` unless it is a share between 0 and 1."""

@@ -5,10 +5,11 @@ import sys
 import typer
 
 import arlib
-from arlib.cli import files, generate, pictures, samples, train
+from arlib.cli import files, generate, pictures, samples, sharp, train
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=arlib.__doc__)
 app.add_typer(train.app, name="train")
+train.app.command("sharp")(sharp.train)
 for group in (pictures, generate, samples, files):
     app.add_typer(group.app)
 

@@ -9,11 +9,12 @@ import torch
 
 from arlib import checkpoints
 from arlib.judges import Judge
+from arlib.sharp import Detail
 from arlib.tokenizer import ImageTokenizer
 from arlib.training import Settings
 from arlib.transformer import Prior
 
-Model = ImageTokenizer | Prior | Judge
+Model = ImageTokenizer | Prior | Judge | Detail
 
 LEARNED_FROM = {
     "supertuxkart": "the train split of the SuperTuxKart frames (data/README.md), with the mirror image of each",

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from arlib import data, orders, sampling
+from arlib.sharp import SharpDecoder
 from arlib.tokenizer import ImageTokenizer
 from arlib.transformer import Prior
 
@@ -38,7 +39,7 @@ def contact_sheet(images: torch.Tensor, columns: int, gap: int = 2) -> torch.Ten
     return rows.transpose(1, 2).flatten(2, 3).flatten(0, 1)[:-gap, :-gap].contiguous()
 
 
-def reconstructions(out: Path, tokenizer: ImageTokenizer, images: torch.Tensor) -> Callable[[int], None]:
+def reconstructions(out: Path, tokenizer: ImageTokenizer | SharpDecoder, images: torch.Tensor) -> Callable[[int], None]:
     """Ten held-out pictures `(N, H, W, C)`, or four large ones, and under each what the tokenizer makes of it."""
     some = images[: few(images.shape[2])]
     return keep(out, "reconstructions", lambda: torch.cat([some, tokenizer.reconstruct(some)]), len(some))

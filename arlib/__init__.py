@@ -16,14 +16,17 @@ from arlib import (
     patches,
     quantizers,
     rangecoder,
+    realism,
     sampling,
     scales,
+    sharp,
     tokenizer,
     tokenset,
     transformer,
 )
 from arlib.codec import Codec
 from arlib.judges import Judge
+from arlib.sharp import SharpDecoder
 from arlib.tokenizer import ImageTokenizer
 from arlib.transformer import Prior
 
@@ -41,6 +44,15 @@ def load_autoencoder(name: str) -> ImageTokenizer:
 def load_prior(name: str = "book") -> Prior:
     """A trained prior by its permanent name, its hash, or the path of its file (see `checkpoints.load`)."""
     return checkpoints.load("prior", name, Prior.from_config)
+
+
+def load_decoder(name: str = "book-adversarial", tokenizer: str | None = None) -> SharpDecoder:
+    """A sharp decoder by its permanent name ("book-adversarial", "book-statistics"), its hash or its file.
+
+    It comes with the tokenizer whose tokens it decodes. Raises `CheckpointError` where `tokenizer`, by name, hash or
+    path, is another.
+    """
+    return sharp.load(name, tokenizer)
 
 
 def load_judge(name: str = "digits") -> Judge:
@@ -92,6 +104,7 @@ __all__ = [
     "ImageTokenizer",
     "Judge",
     "Prior",
+    "SharpDecoder",
     "causality",
     "checkpoints",
     "codec",
@@ -102,6 +115,7 @@ __all__ = [
     "judges",
     "load_autoencoder",
     "load_codec",
+    "load_decoder",
     "load_judge",
     "load_pipeline",
     "load_prior",
@@ -112,8 +126,10 @@ __all__ = [
     "patches",
     "quantizers",
     "rangecoder",
+    "realism",
     "sampling",
     "scales",
+    "sharp",
     "tokenizer",
     "tokenset",
     "transformer",

@@ -13,9 +13,11 @@ from rich.table import Table
 
 import arlib
 from arlib import checkpoints, codec, data
+from arlib.cli import sharp
 from arlib.cli.common import class_name, counted, data_of, label_number
 from arlib.codec import BATCH, CodecError
 from arlib.data import DataError
+from arlib.sharp import check_share
 
 app = typer.Typer()
 console = Console()
@@ -65,10 +67,16 @@ def decompress(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The image to write, or a folder for many (as PNG).")],
     prior: Named = None,
     tokenizer: TokenizerName = None,
+    share: Annotated[
+        float, typer.Option("--sharp", help="From 0, the plain picture, to 1, all the detail that --decoder adds.")
+    ] = 0.0,
+    decoder: Annotated[str, typer.Option(help="Name, hash or file of the sharp decoder.")] = "book-adversarial",
 ) -> None:
     """Turn .ptb files back into pictures."""
     pairs = plan(sources, out, ".png", ptb_files)
+    check_share(share)
     load = functools.cache(lambda name: arlib.load_codec(name, tokenizer))
+    sharper = functools.cache(lambda name: sharp.decoder_for(name, tokenizer, decoder) if share else None)
 
     def code(files: list[bytes]) -> list[torch.Tensor | DataError]:
         names: list[str | DataError] = [attempt(codec.find, file) if prior is None else prior for file in files]
@@ -78,7 +86,8 @@ def decompress(
                 results[number] = name
             elif number not in results:
                 same = [other for other, its_name in enumerate(names) if its_name == name]
-                results |= zip(same, load(name).decompress_batch([files[other] for other in same]), strict=True)
+                some = [files[other] for other in same]
+                results |= zip(same, sharp.decompress(load(name), some, sharper(name), share), strict=True)
         return [results[number] for number in range(len(files))]
 
     done = convert(pairs, "decompressing", read_file, code, data.write_image)

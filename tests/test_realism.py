@@ -1,0 +1,116 @@
+"""Measures of realism, on pictures whose answer can be worked out, and next to Pillow's unsharp masking."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageFilter
+
+from arlib import data, realism
+
+
+def noise(count: int = 8, height: int = 60, width: int = 80, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return (
+        (128 + 30 * torch.randn(count, height, width, 1, generator=generator))
+        .clamp(0, 255)
+        .byte()
+        .expand(-1, -1, -1, 3)
+    )
+
+
+def test_a_planted_grid_is_found_where_it_is_and_none_in_noise():
+    quiet = realism.grid_lines(noise(32))
+    assert quiet.shape == (2, 2)
+    assert ((quiet > 0.75) & (quiet < 1.3)).all()
+    edges = torch.zeros(80)
+    edges[::5] = 20
+    across = realism.grid_lines((noise(32) + edges[:, None]).clamp(0, 255).byte())
+    # 20 on every fifth column is 4 at each multiple of 1/5; of 80 in a row, over noise of variance 900.
+    assert across[0].tolist() == pytest.approx([1 + 16 * 80 / 900] * 2, rel=0.1)
+    assert ((across[1] > 0.75) & (across[1] < 1.3)).all()
+    down = realism.grid_lines((noise(32) + edges[:60, None, None]).clamp(0, 255).byte())
+    assert down[1].tolist() == pytest.approx([1 + 16 * 60 / 900] * 2, rel=0.1)
+    assert ((down[0] > 0.75) & (down[0] < 1.3)).all()
+    with pytest.raises(ValueError, match="not of 61"):
+        realism.grid_lines(noise(2, 61))
+
+
+def test_octaves_see_which_waves_are_weaker():
+    x = torch.arange(160)
+    waves = [20 * (2 * torch.pi * cycles / 160 * x).sin() for cycles in (3, 7, 14, 30, 60)]  # one in each octave
+    for weak in range(5):
+        whole = 128 + torch.stack(waves).sum(0)
+        rows = [whole, whole - 0.5 * waves[weak]]
+        originals, images = (row.round().byte()[None, None, :, None].expand(1, 96, -1, 3).contiguous() for row in rows)
+        expected = [0.25 if octave == weak else 1 for octave in range(5)]
+        assert realism.octaves(images, originals) == pytest.approx(expected, abs=0.05)
+    assert realism.octaves(noise(), noise()) == [1] * 5
+
+
+def test_gradient_energy_of_half_the_contrast_is_a_quarter():
+    images = noise()
+    assert realism.gradient_energy(images, images) == 1
+    assert realism.gradient_energy(128 + ((images.int() - 128) // 2).byte(), images) == pytest.approx(0.25, abs=0.02)
+
+
+def test_the_patch_distance_of_doubled_contrast_is_the_patches_mean_square():
+    """Twice as large: |m|² + tr(C + 4 C - 2 · 2 C) = |m|² + tr C, what numpy finds by looking at each patch."""
+    images = (100 + torch.randint(10, (6, 40, 40, 1), generator=torch.Generator().manual_seed(0))).expand(-1, -1, -1, 3)
+    doubled = 100 + 2 * (images - 100)
+    grey = images[..., 0].numpy() / 255
+    patches = np.lib.stride_tricks.sliding_window_view(grey, (7, 7), axis=(1, 2))[:, ::4, ::4].reshape(-1, 49)
+    patches = patches - patches.mean(1, keepdims=True)
+    expected = (patches**2).sum(1).mean()
+    assert realism.patch_distance(doubled.byte(), images.byte()) == pytest.approx(expected, rel=0.01)
+    assert realism.patch_distance(images.byte(), images.byte()) == pytest.approx(0, abs=1e-6)
+
+
+def test_halves_of_the_originals_are_the_floor_and_blur_lies_above_it():
+    images = data.load("supertuxkart", "valid")[:64]
+    blurred = torch.stack(
+        [torch.from_numpy(np.array(Image.fromarray(it.numpy()).filter(ImageFilter.GaussianBlur(1)))) for it in images]
+    )
+    floor = realism.halves(images, images)
+    assert 0 < floor < 0.3 * realism.halves(blurred, images)
+
+
+@pytest.mark.parametrize(("amount", "sigma"), [(0.5, 1), (1.2, 1), (2, 2)])
+def test_unsharp_masking_is_pillows_but_for_its_rounding(amount, sigma):
+    images = data.load("supertuxkart", "valid")[:2]
+    ours = realism.unsharp(images, amount, sigma)
+    mask = ImageFilter.UnsharpMask(radius=sigma, percent=round(100 * amount), threshold=0)
+    theirs = torch.from_numpy(np.stack([np.array(Image.fromarray(it.numpy()).filter(mask)) for it in images]))
+    change = (theirs.int() - images.int()).abs().float().mean()
+    assert (ours.int() - theirs.int()).abs().float().mean() < 0.3 * change
+    assert torch.equal(realism.unsharp(images, 0), images)
+
+
+def test_noise_is_as_strong_as_asked_and_the_same_in_all_colours():
+    grey = torch.full((4, 50, 50, 3), 128, dtype=torch.uint8)
+    noisy = realism.noisy(grey, 7)
+    assert noisy.float().std().item() == pytest.approx(7, rel=0.05)
+    assert torch.equal(noisy[..., 0], noisy[..., 2])
+    assert torch.equal(noisy, realism.noisy(grey, 7))
+    assert not torch.equal(noisy, realism.noisy(grey, 7, seed=1))
+
+
+def test_a_fresh_judge_guesses_between_equals_and_sees_what_is_smooth():
+    reals = [noise(16, seed=seed) for seed in range(4)]
+    assert realism.fresh_judge(reals[0], reals[1], reals[2], reals[3], steps=20, batch_size=4) == pytest.approx(
+        0.5, abs=0.1
+    )
+    flat = torch.full_like(reals[0], 128)
+    assert realism.fresh_judge(flat, reals[1], flat, reals[3], steps=20, batch_size=4) > 0.9
+
+
+def test_a_judge_can_know_where_patches_begin():
+    place = realism.phases(10, 15, 5)
+    assert place.shape == (4, 10, 15)
+    assert torch.allclose(place[:, :5, :5], place[:, 5:, 10:], atol=1e-5)
+    assert len(place[:, :5, :5].flatten(1).T.round(decimals=3).unique(dim=0)) == 25
+
+
+def test_pictures_of_another_kind_are_refused():
+    for wrong in (noise().float(), noise()[..., :1], noise()[0]):
+        with pytest.raises(ValueError, match=r"\(N, H, W, 3\) uint8"):
+            realism.octaves(wrong, wrong)

@@ -1,0 +1,232 @@
+"""Sharp decoders: the plain picture stays what it was, detail has no grid, and both losses teach what they say."""
+
+import json
+import math
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from test_codec import load, random_grids, write_weights
+from torch import nn
+
+import arlib
+from arlib import checkpoints, data, sharp, training
+from arlib.quantizers import BSQ
+from arlib.realism import blur
+from arlib.sharp import AdversarialLoss, Detail, SharpDecoder, StatisticsLoss
+from arlib.tokenizer import ImageTokenizer, to_float
+from arlib.training import Settings
+
+
+def some_decoder(patch_size: int = 5) -> SharpDecoder:
+    """An untrained decoder whose detail is not 0 any more."""
+    torch.manual_seed(0)
+    decoder = SharpDecoder(ImageTokenizer(patch_size, 16, 1, BSQ(6)), Detail(features=16, width=8, depth=1))
+    torch.nn.init.normal_(decoder.detail.last.weight, std=0.05)
+    return decoder.eval()
+
+
+def some_tokens(count: int = 3, side: int = 16) -> torch.Tensor:
+    return torch.randint(64, (count, side, side), generator=torch.Generator().manual_seed(1))
+
+
+def some_pictures(count: int = 3, side: int = 80) -> torch.Tensor:
+    return torch.randint(256, (count, side, side, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
+
+
+def test_a_new_decoder_is_the_plain_one():
+    decoder = SharpDecoder(ImageTokenizer(5, 16, 1, BSQ(6)), Detail(features=16, width=8, depth=1))
+    assert torch.equal(decoder.decode(some_tokens()), decoder.tokenizer.decode(some_tokens()))
+
+
+def test_the_slider_goes_from_the_plain_picture_to_the_sharp_one():
+    decoder, tokens = some_decoder(), some_tokens()
+    plain, half, whole = (decoder.decode(tokens, share) for share in (0, 0.5, 1))
+    assert torch.equal(plain, decoder.tokenizer.decode(tokens))
+    pixels, features = decoder.plain(tokens)
+    detailed = ((pixels + decoder.detail(pixels, features) + 0.5) * 255).round().clamp(0, 255).permute(0, 2, 3, 1)
+    assert torch.equal(whole, detailed.to(torch.uint8))
+    assert (whole.int() - plain.int()).abs().float().mean() > 3
+    assert torch.equal(sharp.mix(plain, whole, 0), plain)
+    assert torch.equal(sharp.mix(plain, whole, 1), whole)
+    # Where nothing was clipped, half way is half way, but for the rounding of both.
+    inner = (detailed > 0).logical_and(detailed < 255) & (plain > 0) & (plain < 255)
+    assert ((plain.int() + whole.int() - 2 * half.int()).abs()[inner] <= 2).all()
+    assert ((plain.int() + whole.int() - 2 * sharp.mix(plain, whole, 0.5).int()).abs() <= 1).all()
+
+
+@pytest.mark.parametrize("share", [-0.01, 1.01, math.nan, math.inf])
+def test_a_share_is_between_0_and_1(share):
+    with pytest.raises(ValueError, match="between 0"):
+        some_decoder().decode(some_tokens(), share)
+    with pytest.raises(ValueError, match="between 0"):
+        sharp.mix(some_pictures(), some_pictures(), share)
+
+
+def test_only_pictures_alike_are_mixed_and_only_tokens_are_decoded():
+    with pytest.raises(ValueError, match="like pictures"):
+        sharp.mix(some_pictures(), some_pictures(2), 0.5)
+    with pytest.raises(ValueError, match="like pictures"):
+        sharp.mix(some_pictures(), some_pictures().float(), 0.5)
+    with pytest.raises(ValueError, match="Tokens lie in"):
+        some_decoder().decode(some_tokens() + 64)
+
+
+def test_detail_of_what_is_constant_is_constant_and_knows_no_patches():
+    detail = some_decoder().detail
+    with torch.no_grad():
+        drawn = detail(torch.full((1, 3, 60, 60), 0.2), torch.randn(16)[None, :, None, None].expand(1, 16, 12, 12))
+    inside = drawn[:, :, 3:-3, 3:-3]  # three 3×3 convolutions reach three pixels
+    assert torch.allclose(inside, inside[:, :, :1, :1].expand_as(inside), atol=1e-6)
+    assert inside.abs().min() > 1e-4
+    # Patches of one colour laid side by side, as the plain decoder can do, do have a grid: the test can fail.
+    tile = torch.randn(3, 5, 5).repeat(1, 12, 12)
+    assert not torch.allclose(tile[:, 3:-3, 3:-3], tile[:, 3:4, 3:4].expand(3, 54, 54), atol=1e-2)
+
+
+def gradients(module: nn.Module) -> list[torch.Tensor]:
+    found = [parameter.grad for parameter in module.parameters()]
+    return [gradient.clone() for gradient in found if gradient is not None]
+
+
+def test_at_first_the_judge_learns_alone_and_never_from_the_decoders_aim():
+    loss = AdversarialLoss(some_decoder(), alone=1).train()
+    loss(some_tokens(), some_pictures()).backward()
+    assert not any(grad.any() for grad in gradients(loss.model.detail))
+    assert any(grad.any() for grad in gradients(loss.judge))
+
+    loss.zero_grad()
+    torch.manual_seed(3)  # which part of the pictures is looked at
+    loss(some_tokens(), some_pictures()).backward()
+    assert all(grad.any() for grad in gradients(loss.model.detail.last))
+    assert all(parameter.grad is None for parameter in loss.model.tokenizer.parameters())
+    together = gradients(loss.judge)
+
+    loss.zero_grad()
+    torch.manual_seed(3)
+    fake, real = loss.pictures(some_tokens(), some_pictures())
+    assert fake.shape == real.shape == (3, 3, 60, 60)
+    hinge = (1 - loss.judge(real)).clamp(min=0).mean() + (1 + loss.judge(fake.detach())).clamp(min=0).mean()
+    hinge.backward()
+    for alone, grad in zip(gradients(loss.judge), together, strict=True):
+        assert torch.allclose(alone, grad, atol=1e-6)
+
+
+def test_the_weight_makes_gradients_equally_long_and_has_a_limit():
+    last = torch.tensor([3.0, 4.0], requires_grad=True)
+    assert sharp.balance(5 * last.sum(), 0.5 * last.sum(), last) == pytest.approx(10, rel=1e-3)
+    assert sharp.balance(1e9 * last.sum(), last.sum(), last) == sharp.LARGEST_WEIGHT
+
+
+def test_statistics_do_not_ask_where_in_its_window_a_value_is():
+    maps = torch.randn(2, 4, 20, 29, generator=torch.Generator().manual_seed(0))
+    windows = sharp.in_windows(maps, 9)
+    oracle = F.unfold(maps, 9, stride=9).view(2, 4, 81, -1).transpose(2, 3)
+    assert torch.equal(windows, oracle)
+    # Stripes moved by a pixel: for the squared error as wrong as can be, for the statistics the same.
+    stripes = (torch.arange(80) % 2 * 255).to(torch.uint8)[None, :, None].expand(80, -1, 3)[None]
+    here, moved, flat = stripes, stripes.roll(1, 2), torch.full_like(stripes, 128)
+
+    def distance(images: torch.Tensor, others: torch.Tensor) -> float:
+        sets = [
+            sharp.in_windows(sharp.responses(to_float(each).permute(0, 3, 1, 2))[:, :, 4:-4, 4:-4], 8).sort(-1).values
+            for each in (images, others)
+        ]
+        return F.l1_loss(sets[0], sets[1]).item()
+
+    assert distance(here, moved) < 0.01 * distance(here, flat)
+
+
+def test_responses_add_up_to_what_a_blur_takes_away_and_are_blind_to_brightness():
+    pixels = to_float(some_pictures(1, 40)).permute(0, 3, 1, 2)
+    bands = sharp.responses(pixels)[:, :9].unflatten(1, (3, 3)).sum(1)
+    assert torch.allclose(bands, pixels - blur(pixels, 2.8), atol=1e-5)
+    assert torch.allclose(sharp.responses(pixels + 0.2), sharp.responses(pixels), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [AdversarialLoss, StatisticsLoss])
+def test_a_run_that_was_cut_off_goes_on_exactly(kind, tmp_path):
+    examples, settings = (some_tokens(8), some_pictures(8)), Settings(6, 2, 1e-3, checkpoint_seconds=0)
+    whole, parts = [kind(some_decoder(), 0.5) for _ in range(2)]
+    training.fit(whole, examples, settings, tmp_path / "whole")
+
+    def cut(step: int) -> None:
+        if step == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        training.fit(parts, examples, settings, tmp_path / "parts", moments=cut)
+    again = kind(some_decoder(), 0.5)
+    training.fit(again, examples, settings, tmp_path / "parts", resume=True)
+    first, second = whole.state_dict(), again.state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert (first["model.detail.last.weight"] != some_decoder().detail.last.weight).any()
+    plain = some_decoder().tokenizer.state_dict()
+    assert all(torch.equal(first[f"model.tokenizer.{name}"], plain[name]) for name in plain)
+
+
+@pytest.fixture
+def place(tmp_path_factory, monkeypatch) -> Path:
+    """A working folder with a file, and a data folder with a codec, its decoder, and a decoder of other tokens."""
+    folder, here = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("here")
+    write_weights(folder)
+    weights = folder / "weights"
+    checkpoints.save(weights / "tokenizer-other.safetensors", "tokenizer", ImageTokenizer(25, 8, 1, BSQ(4)))
+    (weights / "codecs.json").write_text(json.dumps({"tiny": load(folder, "tiny").hash}))
+    for name in ("tiny", "other"):
+        detail = Detail(features=8, width=4, depth=1)
+        torch.nn.init.normal_(detail.last.weight, std=0.1)
+        made_for = f"sha256:{checkpoints.sha256(weights / f'tokenizer-{name}.safetensors')}"
+        checkpoints.save(weights / f"decoder-{name}.safetensors", "decoder", detail, tokenizer=made_for)
+    monkeypatch.setenv("ARLIB_DATA", str(folder))
+    monkeypatch.chdir(here)
+    Path("x.ptb").write_bytes(load(folder, "tiny").compress_tokens(random_grids(1)[0]))
+    return here
+
+
+def test_a_decoder_is_for_the_tokens_of_one_tokenizer(place):
+    decoder = arlib.load_decoder("tiny")
+    assert torch.equal(decoder.tokenizer.decode(random_grids(2)), arlib.load_tokenizer("tiny").decode(random_grids(2)))
+    assert torch.equal(arlib.load_decoder("tiny", "tiny").decode(random_grids(2)), decoder.decode(random_grids(2)))
+    with pytest.raises(checkpoints.CheckpointError, match="made for the tokens of another tokenizer"):
+        arlib.load_decoder("other", "tiny")
+    with pytest.raises(checkpoints.CheckpointError, match="there are: other, tiny"):
+        arlib.load_decoder("none")
+
+
+def test_decompress_is_as_sharp_as_it_is_asked_to_be(run, place):
+    assert run("decompress", "x.ptb", "plain.png")[0] == 0
+    assert run("decompress", "x.ptb", "zero.png", "--sharp", "0", "--decoder", "tiny")[0] == 0
+    assert Path("plain.png").read_bytes() == Path("zero.png").read_bytes()
+    for share in (0.25, 1):
+        assert run("decompress", "x.ptb", f"{share}.png", "--sharp", share, "--decoder", "tiny")[0] == 0
+        expected = arlib.load_decoder("tiny").decode(random_grids(1), share)[0]
+        assert torch.equal(data.read_image(f"{share}.png"), expected)
+        assert not torch.equal(expected, data.read_image("plain.png"))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--sharp", "1.5"], "between 0 .* not 1.5"),
+        (["--sharp=-0.1"], "between 0 .* not -0.1"),
+        (["--sharp", "nan"], "between 0 .* not nan"),
+        (["--sharp", "much"], "--sharp.* valid number"),
+        (["--sharp", "1", "--decoder", "other"], "decoder other was made for the tokens of another tokenizer"),
+        (["--sharp", "1", "--decoder", "none"], "there are: other, tiny"),
+        (["--sharp", "1", "--decoder", "x.ptb"], "no decoder 'x.ptb'"),
+    ],
+)
+def test_a_wrong_slider_is_one_line(run, place, options, words):
+    code, out, err = run("decompress", "x.ptb", "y.png", *options)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert re.search(words, err), err
+    assert not Path("y.png").exists()
+
+
+def test_there_are_two_losses(run, place):
+    code, _, err = run("train", "sharp", "--name", "x", "--out", "x", "--loss", "gradient")
+    assert code == 2
+    assert "adversarial or statistics, not gradient" in err

@@ -8,6 +8,7 @@ from arlib import (
     codec,
     container,
     data,
+    dial,
     fixedpoint,
     judges,
     metrics,
@@ -16,6 +17,7 @@ from arlib import (
     patches,
     quantizers,
     rangecoder,
+    rate,
     realism,
     sampling,
     scales,
@@ -91,6 +93,20 @@ def load_codec(name: str = "book", tokenizer: str | None = None) -> Codec:
     return Codec(prior, decoder, checkpoints.sha256(weights), grid, order)
 
 
+def compress(frame: torch.Tensor, max_bytes: int | None = None, quality: int | None = None) -> bytes:
+    """A frame `(100, 150, 3) uint8` to the bytes of a `.ptb` file: by `book`, or by a codec with a dial.
+
+    `max_bytes` asks for the best picture in a file of at most that many bytes, `quality` for a setting of the dial, 0
+    to 7. Raises `codec.CodecError` where no file is that small, or the picture has another size, and `ValueError` for
+    both at once, a quality that the dial does not have, or a picture of another dtype.
+    """
+    if max_bytes is not None and quality is not None:
+        raise ValueError("Give max_bytes or quality, not both.")
+    if max_bytes is not None:
+        return dial.compress(frame, max_bytes)
+    return dial.load(dial.PLAIN if quality is None else dial.DIALLED).compress(frame, quality)
+
+
 def decompress(data: bytes) -> torch.Tensor:
     """The bytes of a `.ptb` file to its picture, `(H, W, C) uint8`, by the shipped model that the file names.
 
@@ -108,9 +124,11 @@ __all__ = [
     "causality",
     "checkpoints",
     "codec",
+    "compress",
     "container",
     "data",
     "decompress",
+    "dial",
     "fixedpoint",
     "judges",
     "load_autoencoder",
@@ -126,6 +144,7 @@ __all__ = [
     "patches",
     "quantizers",
     "rangecoder",
+    "rate",
     "realism",
     "sampling",
     "scales",

@@ -110,7 +110,7 @@ class ImageTokenizer(nn.Module):
         The latents, `(B, H / p, W / p, latent_dim)`, are those before quantization; gradients get through it.
         """
         latent = self._latent(pixels, self.check_quality(quality, len(pixels)))
-        return self._pixels(latent if self.quantizer is None else self.quantizer(latent)), latent
+        return self.paint(latent if self.quantizer is None else self.quantizer(latent)), latent
 
     def encode(self, images: torch.Tensor, quality: torch.Tensor | float | None = None) -> torch.Tensor:
         """`(B, H, W, C) uint8` to tokens `(B, H / p, W / p) int64`, `(B, H / p, W / p, c)` or `(B, T)` (see the class).
@@ -134,6 +134,17 @@ class ImageTokenizer(nn.Module):
 
         return self._in_batches(tokens_of, images, self.check_quality(quality, len(images)))
 
+    def latents(self, images: torch.Tensor, quality: torch.Tensor | float | None = None) -> torch.Tensor:
+        """What `encode` makes codes of: `(B, H, W, C) uint8` to `(B, H / p, W / p, latent_dim) float32`.
+
+        Raises `ValueError` for a quality that the dial does not have.
+        """
+
+        def latent_of(batch: torch.Tensor, quality: torch.Tensor) -> torch.Tensor:
+            return self._latent(to_float(batch), quality)
+
+        return self._in_batches(latent_of, images, self.check_quality(quality, len(images)))
+
     def decode(self, tokens: torch.Tensor) -> torch.Tensor:
         """Tokens, as `encode` gives them, to pictures `(B, h * p, w * p, C) uint8`; latents, without a quantizer.
 
@@ -154,7 +165,7 @@ class ImageTokenizer(nn.Module):
                 raise ValueError(f"Tokens lie in [0, {self.codebook_size}); here is one that does not.")
 
         def images_of(batch: torch.Tensor) -> torch.Tensor:
-            return to_uint8(self._pixels(batch if self.quantizer is None else self.quantizer.decode(batch)))
+            return to_uint8(self.paint(batch if self.quantizer is None else self.quantizer.decode(batch)))
 
         return self._in_batches(images_of, tokens)
 
@@ -196,7 +207,8 @@ class ImageTokenizer(nn.Module):
         x = self.encoder[0](x) + setting[:, :, None, None]
         return self.encoder[1:](x).permute(0, 2, 3, 1).float()
 
-    def _pixels(self, latent: torch.Tensor) -> torch.Tensor:
+    def paint(self, latent: torch.Tensor) -> torch.Tensor:
+        """What the decoder's net makes of codes' vectors: `(B, h, w, latent_dim)` to `(B, H, W, C)` float."""
         return self.decoder(latent.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).float()
 
 

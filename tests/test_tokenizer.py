@@ -244,7 +244,7 @@ def test_a_view_in_place_of_a_permute_is_found_by_the_edit(monkeypatch):
     images = pictures(1)
     tokenizer = build(KINDS["Product"](), 1)
     right = tokenizer.encode(images)
-    monkeypatch.setattr(ImageTokenizer, "_pixels", viewed_pixels)
+    monkeypatch.setattr(ImageTokenizer, "paint", viewed_pixels)
     assert tokenizer.decode(right).shape == images.shape
     assert not changes_lie_where_they_should(tokenizer, right, 1)
 
@@ -259,7 +259,7 @@ def test_a_view_in_place_of_a_permute_is_found_by_the_edit(monkeypatch):
 def test_a_view_in_one_direction_is_found_by_the_reconstruction_too(monkeypatch):
     images, tokenizer = pictures(1), build(KINDS["VQ"](), 1)
     in_training = to_uint8(tokenizer(to_float(images))[0].detach())
-    monkeypatch.setattr(ImageTokenizer, "_pixels", viewed_pixels)
+    monkeypatch.setattr(ImageTokenizer, "paint", viewed_pixels)
     assert (in_training.int() - tokenizer.decode(tokenizer.encode(images)).int()).abs().max() > 1
 
 
@@ -269,7 +269,7 @@ def test_rows_for_columns_fail_by_their_shape_on_a_grid_that_is_not_square(monke
     def transposed(self, latent):
         return self.decoder(latent.permute(0, 3, 2, 1)).permute(0, 2, 3, 1).float()
 
-    monkeypatch.setattr(ImageTokenizer, "_pixels", transposed)
+    monkeypatch.setattr(ImageTokenizer, "paint", transposed)
     assert tokenizer.decode(tokenizer.encode(images)).shape == (3, 14, 10, 3)
 
 

@@ -12,7 +12,7 @@ from rich.progress import track
 from rich.table import Table
 
 import arlib
-from arlib import checkpoints, codec, data
+from arlib import checkpoints, codec, data, dial
 from arlib.cli import sharp
 from arlib.cli.common import class_name, counted, data_of, label_number
 from arlib.codec import BATCH, CodecError
@@ -26,6 +26,7 @@ S = TypeVar("S")
 T = TypeVar("T")
 Sources = Annotated[list[Path], typer.Argument(metavar="IN...", help="Files, or folders of them.")]
 TokenizerName = Annotated[str | None, typer.Option("--tokenizer", help="The prior's own, if left out.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace files that are there already.")]
 Named = Annotated[
     str | None, typer.Option("--prior", help="Name, hash or file of the prior; found by the file, if left out.")
 ]
@@ -35,22 +36,38 @@ Named = Annotated[
 def compress(
     sources: Sources,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The .ptb file to write, or a folder for many.")],
-    prior: Annotated[str, typer.Option("--prior", help="Name, hash or file of the prior.")] = "book",
+    max_bytes: Annotated[
+        int | None, typer.Option(help="The most bytes a file may have: the best picture that fits.")
+    ] = None,
+    quality: Annotated[
+        int | None, typer.Option(help="From 0, the smallest files, to 7, the best pictures.", min=0, max=7)
+    ] = None,
+    prior: Annotated[str | None, typer.Option("--prior", help="Name, hash or file of the prior; book.")] = None,
     tokenizer: TokenizerName = None,
     label: Annotated[
         str | None, typer.Option(help="The pictures' class, by name or number, if the prior knows it.")
     ] = None,
     fit: Annotated[bool, typer.Option("--fit", help="Scale and cut images of another size.")] = False,
+    force: Force = False,
 ) -> None:
     """Turn pictures into .ptb files."""
-    pairs = plan(sources, out, ".ptb", data.folder_files)
+    if max_bytes is not None or quality is not None:
+        if (prior, tokenizer, label) != (None, None, None) or None not in (max_bytes, quality):
+            raise DataError(
+                "--max-bytes and --quality choose the model: name one of them, and no other model or label."
+            )
+        prior = dial.DIALLED
+    pairs = plan(sources, out, ".ptb", data.folder_files, force)
+    prior = prior or dial.PLAIN
     model = arlib.load_codec(prior, tokenizer)
-    number = label_number(label, model.classes, learned_data(prior, tokenizer))
+    number = label_number(label, model.classes, learned_data(prior, tokenizer)) if quality is None else quality
 
     def read(path: Path) -> torch.Tensor:
         return data.read_image(path, *model.size, fit, model.tokenizer.channels)
 
-    def code(images: list[torch.Tensor]) -> list[bytes]:
+    def code(images: list[torch.Tensor]) -> Sequence[bytes | DataError]:
+        if max_bytes is not None:
+            return dial.compress_batch(torch.stack(images), max_bytes)
         labels = None if number is None else torch.full((len(images),), number)
         return model.compress_batch(torch.stack(images), labels)
 
@@ -71,9 +88,10 @@ def decompress(
         float, typer.Option("--sharp", help="From 0, the plain picture, to 1, all the detail that --decoder adds.")
     ] = 0.0,
     decoder: Annotated[str, typer.Option(help="Name, hash or file of the sharp decoder.")] = "book-adversarial",
+    force: Force = False,
 ) -> None:
     """Turn .ptb files back into pictures."""
-    pairs = plan(sources, out, ".png", ptb_files)
+    pairs = plan(sources, out, ".png", ptb_files, force)
     check_share(share)
     load = functools.cache(lambda name: arlib.load_codec(name, tokenizer))
     sharper = functools.cache(lambda name: sharp.decoder_for(name, tokenizer, decoder) if share else None)
@@ -139,18 +157,19 @@ def ledger_table(ledger: codec.Ledger) -> Table:
 
 
 def plan(
-    sources: list[Path], out: Path, suffix: str, files_of: Callable[[Path], Sequence[Path]]
+    sources: list[Path], out: Path, suffix: str, files_of: Callable[[Path], Sequence[Path]], force: bool
 ) -> list[tuple[Path, Path]]:
     """Which file becomes which: one file the file OUT, many, or those of a folder, files of their names in OUT.
 
-    Raises `DataError` where OUT has another ending than it should, is no folder, or two files would become one.
+    Raises `DataError` where OUT has another ending than it should, is no folder, or two files would become one; and
+    without `force` where one of them is there already.
     """
     if len(sources) == 1 and not sources[0].is_dir() and not out.is_dir():
         if suffix == ".png":
             data.check_suffix(out)
         elif out.suffix != suffix:
             raise DataError(f"{out} does not end in {suffix}.")
-        return [(sources[0], out)]
+        return unwritten([(sources[0], out)], force)
     if not out.is_dir():
         raise DataError(f"{out} is not a folder. Many files go into a folder: make it first.")
     paths = [path for source in sources for path in (files_of(source) if source.is_dir() else [source])]
@@ -160,7 +179,16 @@ def plan(
         if target in pairs:
             raise DataError(f"{pairs[target]} and {path} would both become {target}.")
         pairs[target] = path
-    return [(path, target) for target, path in pairs.items()]
+    return unwritten([(path, target) for target, path in pairs.items()], force)
+
+
+def unwritten(pairs: list[tuple[Path, Path]], force: bool) -> list[tuple[Path, Path]]:
+    """The pairs, unless a file that would be written is there: `DataError`, as it may be an original."""
+    there = [target for _, target in pairs if target.exists()]
+    if there and not force:
+        others = f" and {counted(len(there) - 1, 'other file')}" if len(there) > 1 else ""
+        raise DataError(f"{there[0]}{others} would be replaced. Name another place, or replace what is there: --force.")
+    return pairs
 
 
 def convert(

@@ -34,6 +34,9 @@ def tokenize(
     quality: Annotated[
         int | None, typer.Option(help="The setting of a tokenizer's dial, which becomes the label; the best one.")
     ] = None,
+    precision: Annotated[
+        str, typer.Option(help="32-true, or bf16-mixed: faster, and about one token in seventy is another one.")
+    ] = "32-true",
 ) -> None:
     """Turn pictures into a bit-packed data set of tokens, with the labels that they have."""
     if mirror and moved is not None:
@@ -41,6 +44,8 @@ def tokenize(
     weights = checkpoints.find("tokenizer", tokenizer)
     model, labels = arlib.load_tokenizer(tokenizer), None
     model.check_quality(quality, 1)
+    if precision not in ("32-true", "bf16-mixed"):
+        raise data.DataError(f"The precision is 32-true or bf16-mixed, not {precision}.")
     named, name = name is not None, name or data_of(tokenizer)
     from_set = source in data.SETS.get(name, ()) or (named and name != "supertuxkart")
     if moved is not None and not (from_set and name in data.CLASSES):
@@ -56,7 +61,8 @@ def tokenize(
     with console.status(counted(len(images), "picture")):
         images = images.flip(2) if mirror else images
         images = images if moved is None else examples.moved(images, name, moved)
-        grids = model.encode(images, quality)
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
+            grids = model.encode(images, quality)
     if model.qualities:
         labels = torch.full((len(grids),), model.qualities - 1 if quality is None else quality)
     tokenset.write(out, grids, model.codebook_size, checkpoints.sha256(weights), labels)

@@ -1,119 +1,136 @@
-"""Our files beside JPEG, WebP, AVIF and JPEG XL, frame by frame: `python benchmarks/codecs.py [--every N]`.
+"""The race: our files against JPEG, WebP, AVIF and JPEG XL, frame by frame, on `valid` and on `unseen`.
 
-For each frame every peer is tried at many settings, and of those whose file, headers counted, is not larger than
-the limit the one of the best PSNR is taken. The limits are the size of our own file of that frame, and 500, 750 and
-1,000 bytes. A frame that a peer cannot write that small counts for its share alone; PSNR and SSIM are means over the
-frames that fit, and beside them stand ours on the very same frames.
+    python benchmarks/codecs.py                          race, and print the tables
+    python benchmarks/codecs.py --json book/_static/codecs.json --figures book/_static --readme README.md
+    python benchmarks/codecs.py --stored …               the same from the JSON that is there, without a race
 
-JPEG XL comes from pillow-jxl-plugin, which only this script needs: see requirements.txt in this folder.
+A limit is a number of bytes that no file may exceed, headers counted. For each frame and limit, each peer is tried at
+many settings and all useful qualities (see `peers.py`), and its file of the best PSNR counts. A frame that a codec
+cannot write that small is not in its means; next to them stand ours on the very same frames.
+
+What has been measured is kept in `--cache`, so that a run that is stopped goes on where it was, and a new model of ours
+does not measure the peers again. The first run takes about 20 minutes of one core for the peers.
 """
 
-import io
-from dataclasses import dataclass
+import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
-import numpy as np
-import pillow_jxl  # noqa: F401 (registers the format)
-import torch
+import curves
+import peers
+import race
+import standings
 import typer
-from PIL import Image
+from race import LIMITS
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
+from standings import Results
 
-import arlib
-from arlib import data, metrics
+from arlib import data
 
-LIMITS = {"ours": None, "500 B": 500, "750 B": 750, "1,000 B": 1000}
-QUALITIES = [*range(0, 30, 2), *range(30, 96, 5)]
-VARIANTS: dict[str, list[dict]] = {
-    "JPEG": [
-        {"optimize": True, "progressive": progressive, "subsampling": subsampling}
-        for progressive in (False, True)
-        for subsampling in (0, 2)
-    ],
-    "WEBP": [{"method": 6}],
-    "AVIF": [{"speed": 4, "subsampling": "4:2:0"}],
-    "JXL": [{"effort": 7}],
-}
-ENOUGH = 1.5  # the qualities are tried in their order until a file is so many times the limit
+SPLITS = ("valid", "unseen")
+README = ("<!-- benchmarks/codecs.py --readme writes from here -->\n", "<!-- to here -->\n")
 
 
-@dataclass
-class File:
-    """One coded frame: its size in bytes, what it decodes to, and how far that is from the frame, as PSNR in dB."""
-
-    size: int
-    again: torch.Tensor
-    psnr: float
-
-
-def files_below(limit: int, frame: torch.Tensor, kind: str) -> list[File]:
-    """`(100, 150, 3) uint8` written by Pillow in all the ways that fit, and read again."""
-    files = []
-    for variant in VARIANTS[kind]:
-        for quality in QUALITIES:
-            file = io.BytesIO()
-            Image.fromarray(frame.numpy()).save(file, kind, quality=quality, **variant)
-            if file.tell() > ENOUGH * limit:
-                break
-            if file.tell() <= limit:
-                with Image.open(file) as image:
-                    files.append(read(frame, torch.from_numpy(np.array(image.convert("RGB"))), file.tell()))
-    return files
+def compare(every: int, cache: Path, limits: Sequence[int]) -> Results:
+    """Race on every N-th frame of both splits, the peers first; the results as the JSON has them."""
+    versions = {peer: peers.version(peer) for peer in peers.PEERS}
+    entries = race.entries()
+    results: Results = {"limits": list(LIMITS), "ours": [entry.name for entry in entries], "peers": versions}
+    results["splits"] = {}
+    for split in SPLITS:
+        frames = dict(list(zip(race.names(split), data.load("supertuxkart", split), strict=True))[::every])
+        records = {}
+        for peer in peers.PEERS:
+            store = race.Store(cache / f"{split}-{peer.replace(' ', '-')}.jsonl", versions[peer])
+            records[peer] = race.race_peer(peer, frames, store, split)
+        for entry in entries:
+            store = race.Store(cache / f"{split}-{entry.name}.jsonl", {"version": entry.version})
+            records[entry.name] = race.race_entry(entry, frames, limits, store, split)
+        results["splits"][split] = standings.summary(records, results["ours"], limits)
+        results["splits"][split]["by frame"] = standings.by_frame(records, "book")
+    return results
 
 
-def read(frame: torch.Tensor, again: torch.Tensor, size: int) -> File:
-    return File(size, again, metrics.psnr(frame[None], again[None]).item())
+def table(results: Results, split: str) -> Table:
+    """A row for each codec and limit: how many frames fit, PSNR, SSIM, and ours on the same frames."""
+    all_frames, ours = results["splits"][split]["frames"], results["ours"]
+    columns = [f"{own} on these" for own in ours]
+    shown = Table("codec", "at most", "fit", "bytes", "PSNR", "SSIM", *columns, title=f"{split}, {all_frames} frames")
+    for name, rows in results["splits"][split]["table"].items():
+        for limit in map(str, results["limits"]):
+            cells = rows[limit]
+            if not cells["fit"]:
+                shown.add_row(name, f"{limit} B", "0", *["–"] * (3 + len(ours)))
+                continue
+            against = [_against(cells[own]) if own in cells else "" for own in ours]
+            means = f"{cells['size']:.0f}", f"{cells['psnr']:.2f}", f"{cells['ssim']:.3f}"
+            shown.add_row(name, f"{limit} B", str(cells["fit"]), *means, *against)
+        shown.add_section()
+    return shown
 
 
-def best(files: list[File], limit: int) -> File | None:
-    """The file of the best PSNR among those that fit."""
-    return max((file for file in files if file.size <= limit), key=lambda file: file.psnr, default=None)
+def _against(cells: Results) -> str:
+    if not cells["both"]:
+        return "–"
+    shown = f"{cells['psnr']:.2f} dB ({cells['psnr ahead']:+.2f}), {cells['ssim']:.3f} ({cells['ssim ahead']:+.3f})"
+    return f"{shown}, {cells['both']} frames"
 
 
-def compare(split: str, frames: torch.Tensor, console: Console) -> Table:
-    """One row for each peer and limit."""
-    codec = arlib.load_codec("book")
-    ours = []
-    for frame in track(frames, f"{split}, ours", console=Console(stderr=True)):
-        content = codec.compress(frame)
-        ours.append(read(frame, codec.decompress(content), len(content)))
-    sizes = [file.size for file in ours]
-    title = f"{split}: our {len(sizes)} files have {np.mean(sizes):.1f} bytes on the mean, {min(sizes)} to {max(sizes)}"
-    table = Table("peer", "at most", "fit", "PSNR", "ours", "difference", "SSIM", "ours", "ratio", title=title)
-    for kind in VARIANTS:
-        tried = track(frames, f"{split}, {kind}", console=Console(stderr=True))
-        theirs = [files_below(max(1000, own.size), frame, kind) for frame, own in zip(tried, ours, strict=True)]
-        for name, limit in LIMITS.items():
-            chosen = [best(files, limit or own.size) for files, own in zip(theirs, ours, strict=True)]
-            both = [pair for pair in zip(frames, chosen, ours, strict=True) if pair[1] is not None]
-            table.add_row(kind, name, f"{len(both) / len(ours):.0%}", *row(both))
-    return table
+def readme(results: Results) -> str:
+    """README's tables in Markdown: mean PSNR over the frames that fit, and what share of them does if not all."""
+    order = [*reversed(results["ours"]), *peers.PEERS]
+    lines = []
+    for split in SPLITS:
+        part = results["splits"][split]
+        lines += [f"| `{split}`, at most | {' | '.join(order)} |", "| --- |" + " --- |" * len(order)]
+        for limit in map(str, results["limits"]):
+            cells = [_cell(part["table"][name][limit], part["frames"]) for name in order]
+            lines.append(f"| {int(limit):,} bytes | {' | '.join(cells)} |")
+        lines.append("")
+    return "\n".join(lines)
 
 
-def row(both: list[tuple]) -> list[str]:
-    """Means over the frames that fit, each with their file and ours: PSNR and its difference, SSIM and its ratio."""
-    if not both:
-        return ["–"] * 6
-    frames, *pairs = zip(*both, strict=True)
-    psnrs = [np.mean([file.psnr for file in files]) for files in pairs]
-    ssims = [metrics.ssim(torch.stack(frames), torch.stack([file.again for file in files])).mean() for files in pairs]
-    return [
-        f"{psnrs[0]:.2f} dB",
-        f"{psnrs[1]:.2f} dB",
-        f"{psnrs[1] - psnrs[0]:+.2f} dB",
-        f"{ssims[0]:.3f}",
-        f"{ssims[1]:.3f}",
-        f"{ssims[1] / ssims[0]:.2f}",
-    ]
+def _cell(cells: Results, frames: int) -> str:
+    if not cells["fit"]:
+        return "–"
+    share = "" if cells["fit"] == frames else f" ({cells['fit'] / frames:.0%})"
+    return f"{cells['psnr']:.1f} dB{share}"
 
 
-def main(every: Annotated[int, typer.Option(help="Take every N-th frame only, to be quicker.")] = 1) -> None:
+def put(text: str, table: str) -> str:
+    """A text with the table between its two marks. Raises `ValueError` where it has none."""
+    first, last = README
+    if first not in text or last not in text:
+        raise ValueError(f"The two marks are missing: {first.strip()} and {last.strip()}.")
+    return text[: text.index(first)] + first + "\n" + table + "\n" + text[text.index(last) :]
+
+
+def main(
+    every: Annotated[int, typer.Option(min=1, help="Take every N-th frame only, to be quicker.")] = 1,
+    cache: Annotated[Path, typer.Option(help="Where what has been measured is kept.")] = Path("runs/codecs"),
+    limit: Annotated[list[int] | None, typer.Option(help="More limits for our curve.")] = None,
+    json_: Annotated[Path | None, typer.Option("--json", help="Write the results to this file.")] = None,
+    stored: Annotated[bool, typer.Option(help="Do not race, take the results of the file that --json names.")] = False,
+    figures: Annotated[Path | None, typer.Option(help="Draw the curves into this folder.")] = None,
+    text: Annotated[Path | None, typer.Option("--readme", help="Put the tables into this Markdown file.")] = None,
+) -> None:
     """Print a table for valid and one for unseen, whoever wins."""
-    console = Console()
-    for split in ("valid", "unseen"):
-        console.print(compare(split, data.load("supertuxkart", split)[::every], console))
+    if stored and json_ is None:
+        raise typer.BadParameter("--stored needs --json FILE.")
+    if stored and json_ is not None:
+        results = json.loads(json_.read_text(encoding="utf-8"))
+    else:
+        results = compare(every, cache, sorted({*LIMITS, *(limit or [])}))
+    for split in SPLITS:
+        Console().print(table(results, split))
+        if figures is not None:
+            curves.draw(results, split, figures / f"codecs-{split}.svg")
+    if json_ is not None and not stored:
+        json_.write_text(standings.dumps(results) + "\n", encoding="utf-8")
+    if text is not None:
+        text.write_text(put(text.read_text(encoding="utf-8"), readme(results)), encoding="utf-8")
 
 
 if __name__ == "__main__":

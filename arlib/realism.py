@@ -180,21 +180,33 @@ def fresh_judge(
     All are `(N, H, W, 3) uint8`. 0.5 is the goal: the judge can only guess. A judge that is trained for longer finds
     more, so compare at equal steps.
     """
+    return places_right(train_judge(fakes, reals, steps, batch_size, seed), test_fakes, test_reals)
+
+
+def train_judge(
+    fakes: torch.Tensor, reals: torch.Tensor, steps: int = 100, batch_size: int = 8, seed: int = 0
+) -> PatchJudge:
+    """A new judge that has seen some pictures of each set, `(N, H, W, 3) uint8`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         judge = PatchJudge()
     optimizer = torch.optim.AdamW(judge.parameters(), lr=2e-3, betas=(0.9, 0.99))
     generator = torch.Generator().manual_seed(seed)
-
-    def judged(images: torch.Tensor) -> torch.Tensor:
-        return judge(to_float(images).permute(0, 3, 1, 2))
-
     for _ in range(steps):
         some, others = (torch.randint(len(part), (batch_size,), generator=generator) for part in (reals, fakes))
-        loss = F.softplus(-judged(reals[some])).mean() + F.softplus(judged(fakes[others])).mean()
+        loss = F.softplus(-_judged(judge, reals[some])).mean() + F.softplus(_judged(judge, fakes[others])).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    with torch.no_grad():
-        found = [torch.cat([judged(batch) > 0 for batch in part.split(BATCH)]) for part in (test_reals, test_fakes)]
-    return ((found[0].double().mean() + (~found[1]).double().mean()) / 2).item()
+    return judge
+
+
+@torch.no_grad()
+def places_right(judge: PatchJudge, fakes: torch.Tensor, reals: torch.Tensor) -> float:
+    """How often a judge is right about a place, in `(N, H, W, 3) uint8` as many of these as of those."""
+    real, fake = (torch.cat([_judged(judge, batch) > 0 for batch in part.split(BATCH)]) for part in (reals, fakes))
+    return ((real.double().mean() + (~fake).double().mean()) / 2).item()
+
+
+def _judged(judge: PatchJudge, images: torch.Tensor) -> torch.Tensor:
+    return judge(to_float(images).permute(0, 3, 1, 2))

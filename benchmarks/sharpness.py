@@ -1,8 +1,8 @@
 """How sharp and how real are the pictures of the tokens? `python benchmarks/sharpness.py [--every N] [--json FILE]`.
 
-The plain decoder of `book`, its two sharp decoders, mixes of each with it, unsharp masks of several strengths and white
-noise, on valid and on unseen: error (PSNR, SSIM), squared error over that of the plain decoder, power by octave, lines of the
-patches' grid, patch distance with its floor, and what a fresh judge finds that learned from train.
+The plain decoder of `book`, its sharp decoders, mixes of each with it, unsharp masks of several strengths and white
+noise, on valid and on unseen: error (PSNR, SSIM), squared error over that of the plain decoder, power by octave, lines
+of the patches' grid, patch distance with its floor, and what a fresh judge finds that learned from train.
 """
 
 import json

@@ -33,10 +33,10 @@ SPLITS = ("valid", "unseen")
 README = ("<!-- benchmarks/codecs.py --readme writes from here -->\n", "<!-- to here -->\n")
 
 
-def compare(every: int, cache: Path, limits: Sequence[int]) -> Results:
+def compare(every: int, cache: Path, limits: Sequence[int], names: Sequence[str]) -> Results:
     """Race on every N-th frame of both splits, the peers first; the results as the JSON has them."""
     versions = {peer: peers.version(peer) for peer in peers.PEERS}
-    entries = race.entries()
+    entries = [entry for entry in race.entries() if not names or entry.name in ("book", *names)]
     results: Results = {"limits": list(LIMITS), "ours": [entry.name for entry in entries], "peers": versions}
     results["splits"] = {}
     for split in SPLITS:
@@ -110,7 +110,8 @@ def put(text: str, table: str) -> str:
 def main(
     every: Annotated[int, typer.Option(min=1, help="Take every N-th frame only, to be quicker.")] = 1,
     cache: Annotated[Path, typer.Option(help="Where what has been measured is kept.")] = Path("runs/codecs"),
-    limit: Annotated[list[int] | None, typer.Option(help="More limits for our curve.")] = None,
+    limit: Annotated[list[int] | None, typer.Option(help="One more limit for our curve.")] = None,
+    codec: Annotated[list[str] | None, typer.Option(help="Of ours, only this one and book.")] = None,
     json_: Annotated[Path | None, typer.Option("--json", help="Write the results to this file.")] = None,
     stored: Annotated[bool, typer.Option(help="Do not race, take the results of the file that --json names.")] = False,
     figures: Annotated[Path | None, typer.Option(help="Draw the curves into this folder.")] = None,
@@ -122,7 +123,7 @@ def main(
     if stored and json_ is not None:
         results = json.loads(json_.read_text(encoding="utf-8"))
     else:
-        results = compare(every, cache, sorted({*LIMITS, *(limit or [])}))
+        results = compare(every, cache, sorted({*LIMITS, *(limit or [])}), codec or [])
     for split in SPLITS:
         Console().print(table(results, split))
         if figures is not None:

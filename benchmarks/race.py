@@ -6,6 +6,7 @@ so each becomes a line of a file in the cache's folder: a run that was stopped g
 line names other settings or versions than today's is begun anew.
 """
 
+import functools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from rich.console import Console
 from rich.progress import track
 
 import arlib
-from arlib import codec, data, metrics
+from arlib import codec, data, dial, metrics
 
 LIMITS: tuple[int, ...] = (250, 500, 750, 1000)  # bytes
 BATCH = 16  # frames that we code side by side
@@ -41,23 +42,30 @@ class Entry:
 
 
 def entries() -> list[Entry]:
-    """`book`, and the codecs with a dial where this version of arlib has them."""
-    book = arlib.load_codec("book")
-    ours = [Entry("book", lambda frames, limit: book.compress_batch(frames), book.hash, dial=False)]
-    if compress := getattr(arlib, "compress_batch", None):
-        version = " ".join(codec.shipped().values())
-        ours.append(Entry("fine", lambda frames, limit: compress(frames, max_bytes=limit), version))
+    """`book`, which has no dial, and the family of codecs that `arlib.dial` chooses from, once its models are there."""
+    models = codec.shipped()
+    ours = [Entry("book", lambda frames, limit: load("book").compress_batch(frames), models["book"], dial=False)]
+    if dial.DIALLED in models:
+        ours.append(Entry(dial.DIALLED, dial.compress_batch, f"{models[dial.DIALLED]} {models[dial.PLAIN]}"))
     return ours
+
+
+@functools.cache
+def load(name: str) -> arlib.Codec:
+    return arlib.load_codec(name)
 
 
 def read(files: Sequence[bytes]) -> list[torch.Tensor]:
     """Our files to pictures, through the whole decoder. Raises `CodecError` for the first that is bad."""
-    batch = getattr(arlib, "decompress_batch", None) or arlib.load_codec(codec.find(files[0])).decompress_batch
-    pictures = []
-    for picture in batch(files):
-        if isinstance(picture, codec.CodecError):
-            raise picture
-        pictures.append(picture)
+    models = [codec.find(file) for file in files]
+    pictures: list[torch.Tensor] = [torch.empty(0)] * len(files)
+    for model in sorted(set(models)):
+        places = [place for place, each in enumerate(models) if each == model]
+        made = load(model).decompress_batch([files[place] for place in places])
+        for place, picture in zip(places, made, strict=True):
+            if isinstance(picture, codec.CodecError):
+                raise picture
+            pictures[place] = picture
     return pictures
 
 

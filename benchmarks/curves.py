@@ -30,7 +30,7 @@ def draw(results: dict[str, Any], split: str, path: Path) -> None:
         figure, axes = plt.subplots(1, 1 + bool(dialled), figsize=(5.6 + 4.4 * bool(dialled), 4.4), squeeze=False)
         _quality(axes[0, 0], part, colours, banded=[*dialled, _strongest(part, results["peers"])])
         if dialled:
-            _lead(axes[0, 1], part["ahead"][dialled[-1]], part["frames"], dialled[-1], colours)
+            _lead(axes[0, 1], part, dialled[-1], colours)
         figure.savefig(path, metadata=_metadata(results, split))
     plt.close(figure)
 
@@ -57,38 +57,50 @@ def _strongest(part: dict[str, Any], peers: dict[str, Any]) -> str:
 
 
 def _quality(axis: Axes, part: dict[str, Any], colours: dict[str, str], banded: list[str]) -> None:
-    for name in part["curve"]:
-        colour = colours[name]
+    ends: dict[str, tuple[float, float]] = {}
+    for name, curve in part["curve"].items():
+        budgets, mean, low, high = _columns(curve, part["frames"])
+        ours = name in part["ahead"]
         if name == "book":  # it has no dial, and is one point
             at = part["table"][name][max(part["table"][name], key=int)]
-            axis.plot(at["size"], at["psnr"], "o", color=colour)
-            axis.annotate(name, (at["size"], at["psnr"]), (7, 0), color=colour, **LABEL)
-            continue
-        budgets, mean, low, high = _columns(part["curve"][name], part["frames"])
-        if not len(budgets):
-            continue
-        ours = name not in ("JPEG", "WebP", "AVIF", "JPEG XL")
-        axis.plot(budgets, mean, color=colour, linewidth=2.6 if ours else 1.4, marker="o" if ours else None)
+            axis.plot(at["size"], at["psnr"], "o", color=colours[name])
+            axis.annotate(name, (at["size"], at["psnr"]), (7, 0), color=colours[name], **LABEL)
+        elif len(budgets):
+            style = {"linewidth": 2.6, "marker": "o"} if ours else {"linewidth": 1.4}
+            axis.plot(budgets, mean, color=colours[name], **style)
+            if ours:
+                axis.annotate(name, (budgets[0], mean[0]), (0, 11), color=colours[name], ha="center", **LABEL)
+            else:
+                ends[name] = budgets[-1], mean[-1]
         if name in banded:
-            axis.fill_between(budgets, low, high, color=colour, alpha=0.14, linewidth=0)
-        axis.annotate(name, (budgets[-1], mean[-1]), (5, 0), color=colour, **LABEL)
+            axis.fill_between(budgets, low, high, color=colours[name], alpha=0.14, linewidth=0)
+    axis.set_ylabel(f"PSNR in dB, mean over {part['frames']} frames")
+    _finish(axis, ends, colours)
+
+
+def _lead(axis: Axes, part: dict[str, Any], own: str, colours: dict[str, str]) -> None:
+    ends: dict[str, tuple[float, float]] = {}
+    for name, curve in part["ahead"][own].items():
+        budgets, mean, low, high = _columns(curve, part["frames"])
+        if len(budgets):
+            axis.plot(budgets, mean, color=colours[name], marker="o", linewidth=1.4)
+            axis.fill_between(budgets, low, high, color=colours[name], alpha=0.14, linewidth=0)
+            ends[name] = budgets[-1], mean[-1]
+    axis.axhline(0, color=plots.INK, linewidth=1)
+    axis.set_ylabel(f"dB by which {own} is ahead, on the same frames")
+    _finish(axis, ends, colours)
+
+
+def _finish(axis: Axes, ends: dict[str, tuple[float, float]], colours: dict[str, str]) -> None:
+    """The axis of the bytes, and the names at the ends of the curves, pushed apart where they would overlap."""
     axis.set_xlim(0, MOST)
     axis.set_xticks(range(0, MOST + 1, 200))
     axis.set_xlabel("bytes at most, headers included")
-    axis.set_ylabel(f"PSNR in dB, mean over {part['frames']} frames")
-
-
-def _lead(axis: Axes, lead: dict[str, Any], frames: int, own: str, colours: dict[str, str]) -> None:
-    for name, curve in lead.items():
-        budgets, mean, low, high = _columns(curve, frames)
-        if len(budgets):
-            axis.plot(budgets, mean, color=colours[name], marker="o", markersize=3, linewidth=1.4)
-            axis.fill_between(budgets, low, high, color=colours[name], alpha=0.14, linewidth=0)
-            axis.annotate(name, (budgets[-1], mean[-1]), (5, 0), color=colours[name], **LABEL)
-    axis.axhline(0, color=plots.INK, linewidth=1)
-    axis.set_xlim(0, MOST)
-    axis.set_xlabel("bytes at most, headers included")
-    axis.set_ylabel(f"{own} ahead by, in dB, on the same frames")
+    least = 0.05 * np.diff(axis.get_ylim()).item()
+    below = -np.inf
+    for name, (budget, height) in sorted(ends.items(), key=lambda end: end[1][1]):
+        below = max(height, below + least)
+        axis.annotate(name, (budget, below), (6, 0), color=colours[name], **LABEL)
 
 
 def _columns(curve: dict[str, Any], frames: int) -> list[np.ndarray]:

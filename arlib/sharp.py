@@ -18,7 +18,7 @@ from arlib.realism import PatchJudge, blur
 from arlib.tokenizer import BATCH, ImageTokenizer, ResidualBlock, describe, to_float, to_uint8
 
 MARGIN = 2  # patches: as far as the plain decoder of `book` looks
-LARGEST_WEIGHT = 1e4  # of the judge's term; VQGAN's code has this limit too
+LARGEST_WEIGHT = 0.03  # of the judge's term, about its median at first; VQGAN's limit of 10,000 never binds
 
 
 class Detail(nn.Module):
@@ -26,22 +26,33 @@ class Detail(nn.Module):
 
     All of it are 3×3 convolutions of pixels after the patches lie side by side, and the features of the patches are
     drawn apart smoothly. So each pixel is treated like its neighbour, in the middle of a patch or at its edge: where
-    pixels and features are constant the detail is too, and a grid of patches is not within reach. At first it is 0.
+    pixels and features are constant the detail is too, but for the grain, and a grid of patches is not within reach.
+    Grain is noise that the net may shape: what no token knows can be made up of it. At first all detail is 0.
     """
 
     def __init__(self, features: int = 128, width: int = 32, depth: int = 2, channels: int = 3):
         super().__init__()
         self.config = {"features": features, "width": width, "depth": depth, "channels": channels}
-        self.look = nn.Conv2d(channels, width, 3, padding=1)
+        self.look = nn.Conv2d(channels + 1, width, 3, padding=1)
         self.ask = nn.Conv2d(features, width, 1)
         self.blocks = nn.Sequential(*[ResidualBlock(width) for _ in range(depth)])
         self.last = nn.Conv2d(width, channels, 3, padding=1)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
 
-    def forward(self, pixels: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+    def forward(self, pixels: torch.Tensor, features: torch.Tensor, grain: torch.Tensor | None = None) -> torch.Tensor:
+        """The grain is `(B, 1, H, W)`: by default new in each step of training, else always the same."""
+        if grain is None:
+            shape = (len(pixels), 1, *pixels.shape[2:])
+            grain = torch.randn(shape, device=pixels.device) if self.training else fixed_grain(pixels)
         asked = F.interpolate(self.ask(features), pixels.shape[2:], mode="bilinear")
-        return self.last(self.blocks(self.look(pixels) + asked))
+        return self.last(self.blocks(self.look(torch.cat([pixels, grain], dim=1)) + asked))
+
+
+def fixed_grain(pixels: torch.Tensor) -> torch.Tensor:
+    """White noise for pictures `(B, C, H, W)`, always the same: `(B, 1, H, W)`."""
+    noise = torch.randn(1, 1, *pixels.shape[2:], generator=torch.Generator().manual_seed(0))
+    return noise.to(pixels).expand(len(pixels), -1, -1, -1)
 
 
 class SharpDecoder(nn.Module):
@@ -140,7 +151,7 @@ class AdversarialLoss(SharpLoss):
     as the decoder's term takes the judge's weights for constants, and the judge's term the decoder's pictures.
     """
 
-    def __init__(self, decoder: SharpDecoder, strength: float = 0.8, alone: int = 50, side: int = 12):
+    def __init__(self, decoder: SharpDecoder, strength: float = 0.8, alone: int = 100, side: int = 12):
         super().__init__(decoder, side)
         self.judge = PatchJudge(period=decoder.tokenizer.patch_size)
         self.strength = strength
@@ -171,23 +182,24 @@ def balance(error: torch.Tensor, other: torch.Tensor, last: torch.Tensor) -> tor
 class StatisticsLoss(SharpLoss):
     """The error plus, `strength` times, the distance of local statistics.
 
-    `responses` of edges and textures are compared as sets, within windows of `window`×`window` pixels: which values
+    `responses` of edges and textures are compared as sets, within windows of `window`×`window` patches: which values
     there are counts, where they are does not. The distance of two sets of numbers is the mean difference after sorting,
-    the Wasserstein distance in one dimension (as in sliced Wasserstein texture synthesis, Heitz et al. 2021).
+    the Wasserstein distance in one dimension (as in sliced Wasserstein texture synthesis, Heitz et al. 2021). The
+    columns, or rows, of each phase in the grid of patches are a set of their own, or a grid would be hidden in it.
     """
 
-    def __init__(self, decoder: SharpDecoder, strength: float = 2.0, window: int = 9, side: int = 12):
+    def __init__(self, decoder: SharpDecoder, strength: float = 8.0, window: int = 3, side: int = 12):
         super().__init__(decoder, side)
         self.strength = strength
         self.window = window
 
     def forward(self, tokens: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
         fake, real = self.pictures(tokens, images)
-        down, across = torch.randint(self.window, (2,)).tolist()
-        ours, theirs = (
-            in_windows(responses(each)[:, :, down:, across:], self.window).sort(dim=-1).values for each in (fake, real)
-        )
-        return F.l1_loss(fake, real) + self.strength * F.l1_loss(ours, theirs)
+        patch = self.model.tokenizer.patch_size
+        down, across, turned = (int(torch.randint(high, ())) for high in (patch, patch, 2))
+        maps = [responses(each)[:, :, down:, across:] for each in (fake, real)]
+        sets = [phase_sets(each.mT if turned else each, self.window, patch).sort(dim=-1).values for each in maps]
+        return F.l1_loss(fake, real) + self.strength * F.l1_loss(sets[0], sets[1])
 
 
 def responses(pixels: torch.Tensor) -> torch.Tensor:
@@ -198,11 +210,15 @@ def responses(pixels: torch.Tensor) -> torch.Tensor:
     return torch.cat([bands, across, down], dim=1)
 
 
-def in_windows(maps: torch.Tensor, side: int) -> torch.Tensor:
-    """`(B, C, H, W)` cut into windows, what is left over dropped: `(B, C, windows, side²)`."""
+def phase_sets(maps: torch.Tensor, window: int, patch: int) -> torch.Tensor:
+    """`(B, C, H, W)` cut into squares of `window`×`window` patches, and each into columns that are a patch apart.
+
+    `(B, C, squares, patch, window² · patch)`; what is left over at the right and below is dropped.
+    """
+    side = window * patch
     rows, columns = maps.shape[2] // side, maps.shape[3] // side
-    maps = maps[:, :, : rows * side, : columns * side].unflatten(3, (columns, side)).unflatten(2, (rows, side))
-    return maps.transpose(3, 4).flatten(4).flatten(2, 3)
+    maps = maps[:, :, : rows * side, : columns * side].reshape(*maps.shape[:2], rows, side, columns, window, patch)
+    return maps.permute(0, 1, 2, 4, 6, 3, 5).flatten(5).flatten(2, 3)
 
 
 def load(name: str, weights: str | None = None) -> SharpDecoder:

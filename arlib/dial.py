@@ -7,6 +7,8 @@ the two codecs' pictures is taken.
 
 import functools
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 
@@ -19,6 +21,13 @@ DIALLED, PLAIN = "fine", "book"
 HALVINGS = 6  # of the dial's span, to find a setting
 AHEAD = 0.5  # how far above it the choice of tokens begins
 SPARE = 2  # bytes: for the coder's last byte, and for what floats and integers differ in
+
+
+class Try(NamedTuple):
+    """A file, and the mean squared error of its picture."""
+
+    content: bytes
+    error: float
 
 
 @functools.cache
@@ -42,38 +51,41 @@ def compress_batch(frames: torch.Tensor, max_bytes: int) -> list[bytes | CodecEr
     """`compress` for many pictures `(N, 100, 150, 3) uint8`; a `CodecError` in place of each file that cannot be."""
     results: list[bytes | CodecError] = []
     for some in frames.split(codec.BATCH):
-        choices = zip(turned(load(DIALLED), some, max_bytes), load(PLAIN).compress_batch(some), strict=True)
-        for frame, files in zip(some, choices, strict=True):
-            fitting = [content for content in files if len(content) <= max_bytes]
-            smallest = min(map(len, files))
-            results.append(
-                max(fitting, key=functools.partial(closeness, frame))
-                if fitting
-                else CodecError(f"This picture does not fit into {max_bytes} bytes: its smallest file has {smallest}.")
-            )
+        plain = load(PLAIN)
+        tries = [*turned(load(DIALLED), some, max_bytes), tried(plain, some, plain.tokenizer.encode(some), None)]
+        results += [best(each, max_bytes) for each in zip(*tries, strict=True)]
     return results
 
 
-def closeness(frame: torch.Tensor, content: bytes) -> float:
-    """PSNR in dB of what a shipped codec's file decodes to."""
-    return metrics.psnr(frame[None], load(codec.find(content)).decompress(content)[None]).item()
+def best(tries: Sequence[Try], max_bytes: int) -> bytes | CodecError:
+    """The file with the smallest error among those that fit, or what to say where none does."""
+    fitting = [each for each in tries if len(each.content) <= max_bytes]
+    if fitting:
+        return min(fitting, key=lambda each: each.error).content
+    smallest = min(len(each.content) for each in tries)
+    return CodecError(f"This picture does not fit into {max_bytes} bytes: its smallest file has {smallest}.")
 
 
-def turned(model: Codec, frames: torch.Tensor, max_bytes: int) -> list[bytes]:
-    """Pictures `(N, H, W, C) uint8` to files of a codec with a dial, each the best found in at most `max_bytes`.
+def turned(model: Codec, frames: torch.Tensor, max_bytes: int) -> list[list[Try]]:
+    """Files of a codec with a dial for pictures `(N, H, W, C) uint8`: N as they come, and N of chosen tokens.
 
     The dial is turned up as far as the budget allows. From a little further up, tokens are then chosen that the budget
-    allows as well. Where nothing fits, it is the smallest file found.
+    allows as well.
     """
     low = highest(model, frames, max_bytes)
-    plain, chosen = tokens_at(model, frames, low), chosen_at(model, frames, low, max_bytes)
-    files = zip(model.compress_tokens_batch(*plain), model.compress_tokens_batch(*chosen), strict=True)
-    errors = torch.stack([metrics.mse(frames, model.tokenizer.decode(grids)) for grids, _ in (plain, chosen)], 1)
-    best = []
-    for pair, error in zip(files, errors.tolist(), strict=True):
-        fitting = [number for number in (0, 1) if len(pair[number]) <= max_bytes]
-        best.append(pair[min(fitting, key=error.__getitem__)] if fitting else min(pair, key=len))
-    return best
+    further = (low + AHEAD).clamp(max=model.tokenizer.qualities - 1)
+    labels = further.round().long()
+    bits = 8 * (max_bytes - SPARE - HEADER.size) - math.log2(model.classes + 1)
+    budget = torch.full((len(frames),), max(bits, 1.0))
+    latent = model.tokenizer.latents(frames, further)
+    chosen = choice.choose(model.prior, model.tokenizer, frames, latent, labels, budget)
+    return [tried(model, frames, *tokens_at(model, frames, low)), tried(model, frames, chosen, labels)]
+
+
+def tried(model: Codec, frames: torch.Tensor, grids: torch.Tensor, labels: torch.Tensor | None) -> list[Try]:
+    """The file of each picture's tokens, and how far from the picture they are."""
+    errors = metrics.mse(frames, model.tokenizer.decode(grids)).tolist()
+    return [Try(*each) for each in zip(model.compress_tokens_batch(grids, labels), errors, strict=True)]
 
 
 def highest(model: Codec, frames: torch.Tensor, max_bytes: int) -> torch.Tensor:
@@ -85,18 +97,6 @@ def highest(model: Codec, frames: torch.Tensor, max_bytes: int) -> torch.Tensor:
         low, high = torch.where(fits, settings, low), torch.where(fits, high, settings)
         settings = (low + high) / 2
     return low
-
-
-def chosen_at(
-    model: Codec, frames: torch.Tensor, low: torch.Tensor, max_bytes: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Tokens chosen by rate and distortion, from a little above the settings `low`, and their labels."""
-    settings = (low + AHEAD).clamp(max=model.tokenizer.qualities - 1)
-    labels = settings.round().long()
-    bits = 8 * (max_bytes - SPARE - HEADER.size) - math.log2(model.classes + 1)
-    budget = torch.full((len(frames),), max(bits, 1.0))
-    latent = model.tokenizer.latents(frames, settings)
-    return choice.choose(model.prior, model.tokenizer, frames, latent, labels, budget), labels
 
 
 def tokens_at(model: Codec, frames: torch.Tensor, settings: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

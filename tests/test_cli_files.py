@@ -160,7 +160,7 @@ def test_a_failed_write_leaves_the_old_file_whole(run, place, monkeypatch):
 
     monkeypatch.setattr(Path, "write_bytes", fill_the_disk)
     before = sorted(place.rglob("*"))
-    code, _, err = run("compress", FRAMES[0], "x.ptb", *TINY)
+    code, _, err = run("compress", FRAMES[0], "x.ptb", *TINY, "--force")
     assert code == 2
     assert "No space left" in err
     assert Path("x.ptb").read_bytes() == b"old"

@@ -39,9 +39,7 @@ def compress(
     max_bytes: Annotated[
         int | None, typer.Option(help="The most bytes a file may have: the best picture that fits.")
     ] = None,
-    quality: Annotated[
-        int | None, typer.Option(help="From 0, the smallest files, to 7, the best pictures.", min=0, max=7)
-    ] = None,
+    quality: Annotated[int | None, typer.Option(help="From 0, the smallest files, to 7, the best pictures.")] = None,
     prior: Annotated[str | None, typer.Option("--prior", help="Name, hash or file of the prior; book.")] = None,
     tokenizer: TokenizerName = None,
     label: Annotated[
@@ -60,6 +58,8 @@ def compress(
     pairs = plan(sources, out, ".ptb", data.folder_files, force)
     prior = prior or dial.PLAIN
     model = arlib.load_codec(prior, tokenizer)
+    if quality is not None:
+        model.tokenizer.check_quality(quality, 1)
     number = label_number(label, model.classes, learned_data(prior, tokenizer)) if quality is None else quality
 
     def read(path: Path) -> torch.Tensor:

@@ -182,10 +182,12 @@ def balance(error: torch.Tensor, other: torch.Tensor, last: torch.Tensor) -> tor
 class StatisticsLoss(SharpLoss):
     """The error plus, `strength` times, the distance of local statistics.
 
-    `responses` of edges and textures are compared as sets, within windows of `window`×`window` patches: which values
-    there are counts, where they are does not. The distance of two sets of numbers is the mean difference after sorting,
-    the Wasserstein distance in one dimension (as in sliced Wasserstein texture synthesis, Heitz et al. 2021). The
-    columns, or rows, of each phase in the grid of patches are a set of their own, or a grid would be hidden in it.
+    What filters respond to edges and textures is compared as sets, within windows of `window`×`window` patches: which
+    values there are counts, where they are does not. The distance of two sets of numbers is the mean difference after
+    sorting, the Wasserstein distance in one dimension; the filters are new random ones in each step, so it is a sliced
+    one of small neighbourhoods (as in texture synthesis, Heitz et al. 2021). Fixed filters would be deceived by
+    patterns that they do not see. The columns, or rows, of each phase in the grid of patches are a set of their own:
+    else a grid could hide in the window.
     """
 
     def __init__(self, decoder: SharpDecoder, strength: float = 8.0, window: int = 3, side: int = 12):
@@ -197,17 +199,23 @@ class StatisticsLoss(SharpLoss):
         fake, real = self.pictures(tokens, images)
         patch = self.model.tokenizer.patch_size
         down, across, turned = (int(torch.randint(high, ())) for high in (patch, patch, 2))
-        maps = [responses(each)[:, :, down:, across:] for each in (fake, real)]
+        filters = random_filters(fake.shape[1]).to(fake)
+        maps = [responses(each, filters)[:, :, down:, across:] for each in (fake, real)]
         sets = [phase_sets(each.mT if turned else each, self.window, patch).sort(dim=-1).values for each in maps]
         return F.l1_loss(fake, real) + self.strength * F.l1_loss(sets[0], sets[1])
 
 
-def responses(pixels: torch.Tensor) -> torch.Tensor:
-    """Three bands and their differences across and down, `(B, C, H, W)` to `(B, 9 C, H, W)`."""
+def random_filters(channels: int, count: int = 8, side: int = 5) -> torch.Tensor:
+    """`(count, channels, side, side)`: random directions of length 1 that do not see brightness."""
+    filters = torch.randn(count, channels, side, side)
+    filters -= filters.mean(dim=(1, 2, 3), keepdim=True)
+    return filters / filters.flatten(1).norm(dim=1)[:, None, None, None]
+
+
+def responses(pixels: torch.Tensor, filters: torch.Tensor) -> torch.Tensor:
+    """What filters `(F, C, s, s)` find in three bands of pixels `(B, C, H, W)`: `(B, 3 F, H - s + 1, W - s + 1)`."""
     levels = [pixels, *(blur(pixels, sigma) for sigma in (0.7, 1.4, 2.8))]
-    bands = torch.cat([fine - coarse for fine, coarse in itertools.pairwise(levels)], dim=1)
-    across, down = F.pad(bands.diff(dim=3), (0, 1)), F.pad(bands.diff(dim=2), (0, 0, 0, 1))
-    return torch.cat([bands, across, down], dim=1)
+    return torch.cat([F.conv2d(fine - coarse, filters) for fine, coarse in itertools.pairwise(levels)], dim=1)
 
 
 def phase_sets(maps: torch.Tensor, window: int, patch: int) -> torch.Tensor:

@@ -9,8 +9,8 @@ import torch
 import typer
 
 import arlib
-from arlib import checkpoints, metrics, realism, sharp, training
-from arlib.cli import cards, examples, moments
+from arlib import checkpoints, data, metrics, realism, sharp, training
+from arlib.cli import cards, moments
 from arlib.cli.train import Accelerator, Devices, Name, Out, Precision, Resume
 from arlib.codec import Codec, CodecError
 from arlib.data import DataError
@@ -18,6 +18,7 @@ from arlib.sharp import AdversarialLoss, Detail, SharpDecoder, StatisticsLoss
 from arlib.training import Settings
 
 JUDGED = 8  # the judge of the card learns from every eighth picture
+LEARNED_FROM = "the train split of the SuperTuxKart frames (data/README.md)"
 LOSSES = {"adversarial": AdversarialLoss, "statistics": StatisticsLoss}
 
 
@@ -47,7 +48,7 @@ def train(
     model = SharpDecoder(plain, Detail(plain.width, width, depth, plain.channels))
     chosen = LOSSES[loss](model) if strength is None else LOSSES[loss](model, strength)
     settings = Settings(steps, batch_size, learning_rate, seed, precision, accelerator, devices)
-    images, held_out = examples.pictures("supertuxkart")
+    images, held_out = (data.load("supertuxkart", split) for split in ("train", "valid"))
     few = held_out[::JUDGED]
     tokens = plain.encode(images).to(torch.int32)
 
@@ -60,7 +61,7 @@ def train(
     seconds = training.fit(chosen, (tokens, images), settings, out, validate, resume, keep)
     path = cards.save(out, "decoder", name, model.detail, tokenizer=f"sha256:{checkpoints.sha256(weights)}")
     figures = {"peak memory": f"{peak_memory():.1f} GiB"} | figures_of(sharp.load(str(path)), images, held_out)
-    cards.write(path, model.detail, seconds, settings, figures, cards.LEARNED_FROM["supertuxkart"], "supertuxkart")
+    cards.write(path, model.detail, seconds, settings, figures, LEARNED_FROM, "supertuxkart")
 
 
 def peak_memory() -> float:
@@ -71,7 +72,7 @@ def peak_memory() -> float:
 
 def figures_of(decoder: SharpDecoder, images: torch.Tensor, held_out: torch.Tensor) -> dict[str, str]:
     """Error and realism of the held-out pictures; `images` are what a fresh judge learns from."""
-    some, again = images[: len(images) // 2 : JUDGED], decoder.reconstruct(held_out)
+    some, again = images[::JUDGED], decoder.reconstruct(held_out)
     lines = realism.grid_lines(again)
     judged = realism.fresh_judge(decoder.reconstruct(some), some, again, held_out)
     floor = realism.halves(held_out, held_out)

@@ -76,14 +76,32 @@ def test_only_pictures_alike_are_mixed_and_only_tokens_are_decoded():
 
 def test_detail_of_what_is_constant_is_constant_and_knows_no_patches():
     detail = some_decoder().detail
+    pixels, features = torch.full((1, 3, 60, 60), 0.2), torch.randn(16)[None, :, None, None].expand(1, 16, 12, 12)
     with torch.no_grad():
-        drawn = detail(torch.full((1, 3, 60, 60), 0.2), torch.randn(16)[None, :, None, None].expand(1, 16, 12, 12))
+        drawn = detail(pixels, features, torch.zeros(1, 1, 60, 60))
     inside = drawn[:, :, 3:-3, 3:-3]  # three 3×3 convolutions reach three pixels
     assert torch.allclose(inside, inside[:, :, :1, :1].expand_as(inside), atol=1e-6)
     assert inside.abs().min() > 1e-4
+    # With grain, moving the grain by any number of pixels moves the detail, and nothing else does.
+    grain = torch.randn(1, 1, 60, 60)
+    with torch.no_grad():
+        here, moved = detail(pixels, features, grain), detail(pixels, features, grain.roll((1, 2), (2, 3)))
+    assert torch.allclose(here[:, :, 4:-6, 4:-6], moved[:, :, 5:-5, 6:-4], atol=1e-6)
+    assert here.std() > 1e-3
     # Patches of one colour laid side by side, as the plain decoder can do, do have a grid: the test can fail.
     tile = torch.randn(3, 5, 5).repeat(1, 12, 12)
     assert not torch.allclose(tile[:, 3:-3, 3:-3], tile[:, 3:4, 3:4].expand(3, 54, 54), atol=1e-2)
+
+
+def test_grain_is_new_in_training_and_the_same_ever_after():
+    detail = some_decoder().detail
+    inputs = torch.zeros(2, 3, 20, 20), torch.zeros(2, 16, 4, 4)
+    first, second = detail(*inputs)
+    assert torch.equal(first, second)
+    assert torch.equal(first, detail(*inputs)[1])
+    detail.train()
+    first, second = detail(*inputs)
+    assert not torch.allclose(first, second)
 
 
 def gradients(module: nn.Module) -> list[torch.Tensor]:
@@ -116,34 +134,52 @@ def test_at_first_the_judge_learns_alone_and_never_from_the_decoders_aim():
 
 def test_the_weight_makes_gradients_equally_long_and_has_a_limit():
     last = torch.tensor([3.0, 4.0], requires_grad=True)
-    assert sharp.balance(5 * last.sum(), 0.5 * last.sum(), last) == pytest.approx(10, rel=1e-3)
+    assert sharp.balance(0.1 * last.sum(), 5 * last.sum(), last) == pytest.approx(0.02, rel=1e-3)
     assert sharp.balance(1e9 * last.sum(), last.sum(), last) == sharp.LARGEST_WEIGHT
 
 
-def test_statistics_do_not_ask_where_in_its_window_a_value_is():
-    maps = torch.randn(2, 4, 20, 29, generator=torch.Generator().manual_seed(0))
-    windows = sharp.in_windows(maps, 9)
-    oracle = F.unfold(maps, 9, stride=9).view(2, 4, 81, -1).transpose(2, 3)
-    assert torch.equal(windows, oracle)
+def test_sets_are_the_columns_that_lie_a_patch_apart():
+    maps = torch.arange(2 * 23 * 31).view(1, 2, 23, 31).float()
+    sets = sharp.phase_sets(maps, window=2, patch=5)
+    assert sets.shape == (1, 2, 2 * 3, 5, 20)
+    for square, (row, column) in enumerate((row, column) for row in (0, 10) for column in (0, 10, 20)):
+        for phase in range(5):
+            expected = maps[0, 1, row : row + 10, [column + phase, column + phase + 5]]
+            assert sets[0, 1, square, phase].sort().values.tolist() == expected.flatten().sort().values.tolist()
+    # A line on the edge of each patch and as many lines elsewhere: the same in a square as a whole, not in its sets.
+    grid, scattered = torch.zeros(2, 1, 1, 20, 20)
+    grid[..., ::5], scattered[..., [1, 7, 13, 19]] = 1, 1
+    assert torch.equal(*(each.unfold(3, 10, 10).flatten(4).sum((2, 4)) for each in (grid, scattered)))
+    ours, theirs = (sharp.phase_sets(each, 2, 5).sort(dim=-1).values for each in (grid, scattered))
+    assert (ours - theirs).abs().mean() > 0.1
+
+
+def distance(images: torch.Tensor, others: torch.Tensor, filters: torch.Tensor) -> float:
+    """What the statistics say of two pictures `(1, 80, 80, 3) uint8`, the edges left out."""
+    pixels = [to_float(each).permute(0, 3, 1, 2) for each in (images, others)]
+    found = [sharp.responses(each, filters)[:, :, 3:-3, 3:-3] for each in pixels]
+    ours, theirs = (sharp.phase_sets(each, 2, 5).sort(dim=-1).values for each in found)
+    return F.l1_loss(ours, theirs).item()
+
+
+def test_statistics_ask_what_there_is_and_not_where():
+    filters = sharp.random_filters(3, count=4)
+    rows = torch.arange(80)[:, None, None].expand(80, 80, 3)
+    stripes = (rows % 2 * 255).to(torch.uint8)[None]
+    here, moved, flat = stripes, stripes.roll(1, 1), torch.full_like(stripes, 128)
     # Stripes moved by a pixel: for the squared error as wrong as can be, for the statistics the same.
-    stripes = (torch.arange(80) % 2 * 255).to(torch.uint8)[None, :, None].expand(80, -1, 3)[None]
-    here, moved, flat = stripes, stripes.roll(1, 2), torch.full_like(stripes, 128)
-
-    def distance(images: torch.Tensor, others: torch.Tensor) -> float:
-        sets = [
-            sharp.in_windows(sharp.responses(to_float(each).permute(0, 3, 1, 2))[:, :, 4:-4, 4:-4], 8).sort(-1).values
-            for each in (images, others)
-        ]
-        return F.l1_loss(sets[0], sets[1]).item()
-
-    assert distance(here, moved) < 0.01 * distance(here, flat)
+    assert distance(here, moved, filters) < 0.01 * distance(here, flat, filters)
 
 
-def test_responses_add_up_to_what_a_blur_takes_away_and_are_blind_to_brightness():
+def test_filters_have_length_1_and_are_blind_to_brightness():
+    filters = sharp.random_filters(3, count=4)
+    assert filters.flatten(1).norm(dim=1).tolist() == pytest.approx([1] * 4)
     pixels = to_float(some_pictures(1, 40)).permute(0, 3, 1, 2)
-    bands = sharp.responses(pixels)[:, :9].unflatten(1, (3, 3)).sum(1)
-    assert torch.allclose(bands, pixels - blur(pixels, 2.8), atol=1e-5)
-    assert torch.allclose(sharp.responses(pixels + 0.2), sharp.responses(pixels), atol=1e-5)
+    assert sharp.responses(pixels, filters).shape == (1, 12, 36, 36)
+    assert torch.allclose(sharp.responses(pixels + 0.2, filters), sharp.responses(pixels, filters), atol=1e-5)
+    # The three bands add up to what the widest blur takes away.
+    whole = F.conv2d(pixels - blur(pixels, 2.8), filters)
+    assert torch.allclose(sharp.responses(pixels, filters).unflatten(1, (3, 4)).sum(1), whole, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", [AdversarialLoss, StatisticsLoss])

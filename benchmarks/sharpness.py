@@ -24,7 +24,7 @@ DECODERS = ("book-statistics", "book-adversarial")
 SHARES = (0.25, 0.5, 0.75, 1.0)
 AMOUNTS = (0.5, 1.0, 1.5, 2.0, 3.0)
 NOISES = (4.0, 7.0)
-LEARNED = 8  # the judge learns from every eighth frame of train
+LEARNED = 16  # the judge learns from every so many-th frame of train
 
 Decode = Callable[[torch.Tensor], torch.Tensor]
 Row = dict[str, float]
@@ -69,7 +69,7 @@ def measure(pictures: torch.Tensor, originals: torch.Tensor, plain: float) -> Ro
 def main(
     every: Annotated[int, typer.Option(help="Take every N-th frame only, to be quicker.")] = 1,
     to: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file too.")] = None,
-    judges: Annotated[int, typer.Option(help="Fresh judges for each way to decode; their mean is taken.")] = 2,
+    judges: Annotated[int, typer.Option(help="Fresh judges for each way to decode; their mean is taken.")] = 1,
 ) -> None:
     """Print a table for valid and one for unseen, whoever wins."""
     tokenizer = arlib.load_tokenizer("book")

@@ -114,10 +114,10 @@ def by_frame(records: Records, own: str) -> dict[str, dict[str, list]]:
         ours = record["front"][0][0]
         table[frame] = {}
         for name, of_frames in records.items():
-            front = of_frames[frame]["front"]
-            fitting = [[file[:2] for file in front if file[0] <= limit] for limit in (ours, *LIMITS)]
-            at_ours = (fitting[0] or [file[:2] for file in front[:1]] or [None])[-1]
-            table[frame][name] = [at_ours, *(each[-1] if each else None for each in fitting[1:])]
+            front, made = of_frames[frame]["front"], of_frames[frame]["results"]
+            fitting = [file[:2] for file in front if file[0] <= ours] or [file[:2] for file in front[:1]]
+            at_limits = [made[str(limit)] and made[str(limit)][:2] for limit in LIMITS]
+            table[frame][name] = [fitting[-1] if fitting else None, *at_limits]
     return table
 
 

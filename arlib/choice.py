@@ -20,10 +20,15 @@ from arlib.quantizers import BSQ, Product
 from arlib.tokenizer import ImageTokenizer, to_float
 from arlib.transformer import Prior
 
-ROUNDS = 16
+ROUNDS = 12
 PACE = 0.1  # how far the average sign is moved in the first round, signs being ±1; the last round moves none
-PRICE = 5e-4  # of a bit a patch at first, in mean squared error
-GRIP = 4.0  # how strongly the price of a bit follows a file that is too large or too small
+PRICE = 3e-4  # of a bit a patch at first, in mean squared error
+GRIP = 1.0  # how strongly the price of a bit follows a file that is too large or too small
+
+
+def quick() -> torch.autocast:
+    """A context in which nets compute in bfloat16, if the processor does that fast: a search can do with it."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=bool(torch.cpu.get_capabilities().get("avx512_bf16")))
 
 
 def choose(

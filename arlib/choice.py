@@ -22,8 +22,7 @@ from arlib.transformer import Prior
 
 ROUNDS = 12
 PACE = 0.1  # how far the average sign is moved in the first round, signs being ±1; the last round moves none
-PRICE = 3e-4  # of a bit a patch at first, in mean squared error
-GRIP = 1.0  # how strongly the price of a bit follows a file that is too large or too small
+GRIP = 2.0  # how strongly the price of a bit follows a file that is too large or too small
 
 
 def quick() -> torch.autocast:
@@ -38,18 +37,19 @@ def choose(
     latent: torch.Tensor,
     labels: torch.Tensor | None,
     budget: torch.Tensor,
+    price: torch.Tensor,
     rounds: int = ROUNDS,
 ) -> torch.Tensor:
     """Tokens `(N, h, w, c)` of at most `budget (N,)` bits that make better pictures than those of the latents.
 
-    `images (N, H, W, C) uint8` are the pictures, `latent (N, h, w, bits)` what the encoder says of them. What a bit is
-    worth follows the budget. Where no round stays within it, the tokens of the smallest are returned. Raises
-    `ValueError` for a tokenizer whose codes are not signs.
+    `images (N, H, W, C) uint8` are the pictures, `latent (N, h, w, bits)` what the encoder says of them. A bit a patch
+    is worth `price (N,)` at first, in mean squared error; that follows the budget. Where no round stays within it, the
+    tokens of the smallest are returned. Raises `ValueError` for a tokenizer whose codes are not signs.
     """
     pixels, parts = to_float(images), sign_parts(tokenizer)
     near = torch.cat([F.normalize(part, dim=-1) * part.shape[-1] ** 0.5 for part in latent.split(parts, -1)], -1)
     best, best_error = None, torch.full((len(images),), math.inf)
-    fewest, price = torch.full((len(images),), math.inf), torch.full((len(images),), PRICE)
+    fewest = torch.full((len(images),), math.inf)
     places = near.shape[1] * near.shape[2]
     for number in range(rounds):
         signs = torch.where(near >= 0, 1.0, -1.0)

@@ -18,6 +18,7 @@ PLAIN, DIALLED = "book", "fine"
 HALVINGS = 5  # of the dial's span, to find a setting
 AHEAD = 0.5  # how far above it the choice of tokens begins
 BACK = 0.3  # and how far below it the picture is coded as it comes, where no choice fits
+PRICES = (1.2e-3, 0.6)  # of a bit a patch in the choice, at setting 0, and how it falls from each to the next
 SPARE = 3  # bytes: for the coder's last one, and for what floats and integers differ in
 
 
@@ -77,8 +78,9 @@ def chosen_from(
     settings = (low + AHEAD).clamp(max=model.tokenizer.qualities - 1)
     bits = 8 * (max_bytes - SPARE - HEADER.size) - math.log2(model.classes + 1)
     budget, labels = torch.full((len(frames),), max(bits, 1.0)), settings.round().long()
+    price = PRICES[0] * PRICES[1] ** settings
     latent = model.tokenizer.latents(frames, settings)
-    return choice.choose(model.prior, model.tokenizer, frames, latent, labels, budget), labels
+    return choice.choose(model.prior, model.tokenizer, frames, latent, labels, budget, price), labels
 
 
 def tokens_at(model: Codec, frames: torch.Tensor, settings: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

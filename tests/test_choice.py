@@ -74,7 +74,7 @@ def test_a_budget_is_kept_where_it_can_be_and_a_larger_one_buys_a_better_picture
     start = choice.flip_costs(prior, tokenizer.encode(images, 1), labels, PARTS)[0]
 
     def chosen(share: float) -> tuple[torch.Tensor, torch.Tensor]:
-        tokens = choice.choose(prior, tokenizer, images, latent, labels, share * start, 32)
+        tokens = choice.choose(prior, tokenizer, images, latent, labels, share * start, torch.full((2,), 5e-4), 32)
         return choice.flip_costs(prior, tokens, labels, PARTS)[0], metrics.mse(images, tokenizer.decode(tokens))
 
     errors = []
@@ -95,7 +95,7 @@ def test_shipped_tokens_are_chosen_better_at_the_same_size():
     frames = data.load("supertuxkart", "unseen")[[0, 128]]
     plain = tokenizer.encode(frames)
     budget = metrics.bits(prior, orders.raster(plain)).sum(1)
-    tokens = choice.choose(prior, tokenizer, frames, tokenizer.latents(frames), None, budget)
+    tokens = choice.choose(prior, tokenizer, frames, tokenizer.latents(frames), None, budget, torch.full((2,), 5e-4))
     before, after = (metrics.mse(frames, tokenizer.decode(each)) for each in (plain, tokens))
     assert after.sum() < 0.97 * before.sum()
     assert (metrics.bits(prior, orders.raster(tokens)).sum(1) <= budget).all()
@@ -115,5 +115,5 @@ def test_an_error_of_nothing_ends_the_search_quietly():
         torch.nn.init.zeros_(parameter)
     images = pictures()
     latent, budget = tokenizer.latents(images, 1), torch.full((2,), math.inf)
-    tokens = choice.choose(prior, tokenizer, images, latent, None, budget)
+    tokens = choice.choose(prior, tokenizer, images, latent, None, budget, torch.full((2,), 5e-4))
     assert torch.equal(tokens, tokenizer.encode(images, 1))

@@ -74,13 +74,20 @@ def highest(model: Codec, frames: torch.Tensor, max_bytes: int) -> torch.Tensor:
 def chosen_from(
     model: Codec, frames: torch.Tensor, low: torch.Tensor, max_bytes: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Tokens chosen for a budget from a little above the settings `low (N,)`, and their labels `(N,) int64`."""
+    """Tokens for a budget, and their labels `(N,) int64`: chosen from a little above the settings `low (N,)`.
+
+    Where the choice has found nothing better, they are those of the settings themselves.
+    """
     settings = (low + AHEAD).clamp(max=model.tokenizer.qualities - 1)
     bits = 8 * (max_bytes - SPARE - HEADER.size) - math.log2(model.classes + 1)
     budget, labels = torch.full((len(frames),), max(bits, 1.0)), settings.round().long()
     price = PRICES[0] * PRICES[1] ** settings
     latent = model.tokenizer.latents(frames, settings)
-    return choice.choose(model.prior, model.tokenizer, frames, latent, labels, budget, price), labels
+    chosen = choice.choose(model.prior, model.tokenizer, frames, latent, labels, budget, price)
+    plain, plain_labels = tokens_at(model, frames, low)
+    errors = [metrics.mse(frames, model.tokenizer.decode(grids)) for grids in (plain, chosen)]
+    worse = (errors[0] < errors[1]) & (low > 0)  # at 0 it may be too large
+    return torch.where(worse.view(-1, 1, 1, 1), plain, chosen), torch.where(worse, plain_labels, labels)
 
 
 def tokens_at(model: Codec, frames: torch.Tensor, settings: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

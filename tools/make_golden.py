@@ -35,9 +35,13 @@ def picture_set(model: Codec) -> str | None:
 
 def samples(model: Codec) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Grids `(N, *grid) int64` and labels `(N,)`: real ones, the last of them without its label, and two that no
-    picture has, one of noise and one of a single token."""
-    name = picture_set(model)
-    if name is None:
+    picture has, one of noise and one of a single token. Where the tokenizer has a dial, the label is its setting."""
+    name, labels = picture_set(model), None
+    if model.tokenizer.qualities:
+        frames = torch.cat([data.load("supertuxkart", split)[::128] for split in ("valid", "unseen")])
+        labels = torch.arange(len(frames)) * (model.tokenizer.qualities - 1) // (len(frames) - 1)
+        real = model.tokenizer.encode(frames, labels)
+    elif name is None:
         stored = [tokenset.read(data.root() / "tokens" / f"{split}.tokens").grids for split in ("valid", "unseen")]
         real = torch.cat([stored[0][::32], stored[1][::128]])
     else:
@@ -45,9 +49,10 @@ def samples(model: Codec) -> tuple[torch.Tensor, torch.Tensor | None]:
     vocabulary = model.prior.vocabulary
     noise = torch.arange(model.prior.length).view(1, *model.grid) ** 2 * 7919 % (vocabulary - 3)
     grids = torch.cat([real, noise, torch.full_like(noise, vocabulary - 1)])
-    if not model.classes or name is None:
+    if not model.classes:
         return grids, None
-    return grids, torch.cat([data.labels(name, "test")[: len(real) - 1], torch.tensor([-1, model.classes - 1, -1])])
+    labels = data.labels(name or "", "test") if labels is None else labels
+    return grids, torch.cat([labels[: len(real) - 1], torch.tensor([-1, model.classes - 1, -1])])
 
 
 def logits_hash(model: Codec, grids: torch.Tensor, labels: torch.Tensor | None) -> str:

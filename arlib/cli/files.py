@@ -131,7 +131,8 @@ def info(
     table.add_row("version", str(header.version))
     table.add_row("model", f"{header.model} ({name})")
     if model.classes:
-        table.add_row("label", "none" if label is None else class_name(label, learned_data(name, tokenizer)))
+        what = "quality" if model.tokenizer.qualities else "label"
+        table.add_row(what, "none" if label is None else class_name(label, learned_data(name, tokenizer)))
     table.add_row("checksum of the tokens", f"{header.tokens_checksum:08x}")
     table.add_row("checksum of the file", f"{header.file_checksum:08x}")
     console.print(table)

@@ -19,6 +19,7 @@ HALVINGS = 5  # of the dial's span, to find a setting
 AHEAD = 0.5  # how far above it the choice of tokens begins
 BACK = 0.3  # and how far below it the picture is coded as it comes, where no choice fits
 PRICES = (1.2e-3, 0.6)  # of a bit a patch in the choice, at setting 0, and how it falls from each to the next
+BYTES_A_ROUND = 40  # of the budget: a large file has more to choose
 SPARE = 3  # bytes: for the coder's last one, and for what floats and integers differ in
 
 
@@ -81,9 +82,10 @@ def chosen_from(
     settings = (low + AHEAD).clamp(max=model.tokenizer.qualities - 1)
     bits = 8 * (max_bytes - SPARE - HEADER.size) - math.log2(model.classes + 1)
     budget, labels = torch.full((len(frames),), max(bits, 1.0)), settings.round().long()
+    rounds = min(max(max_bytes // BYTES_A_ROUND, 8), 32)
     price = PRICES[0] * PRICES[1] ** settings
     latent = model.tokenizer.latents(frames, settings)
-    chosen = choice.choose(model.prior, model.tokenizer, frames, latent, labels, budget, price)
+    chosen = choice.choose(model.prior, model.tokenizer, frames, latent, labels, budget, price, rounds)
     plain, plain_labels = tokens_at(model, frames, low)
     errors = [metrics.mse(frames, model.tokenizer.decode(grids)) for grids in (plain, chosen)]
     worse = (errors[0] < errors[1]) & (low > 0)  # at 0 it may be too large

@@ -15,10 +15,12 @@ from torch import nn
 from arlib import checkpoints
 from arlib.checkpoints import CheckpointError
 from arlib.realism import PatchJudge, blur
-from arlib.tokenizer import BATCH, ImageTokenizer, ResidualBlock, describe, to_float, to_uint8
+from arlib.tokenizer import BATCH, ChannelNorm, ImageTokenizer, describe, to_float, to_uint8
 
 MARGIN = 2  # patches: as far as the plain decoder of `book` looks
-LARGEST_WEIGHT = 0.03  # of the judge's term, about its median at first; VQGAN's limit of 10,000 never binds
+COARSE = 2.0  # pixels: what a blur of this sigma keeps is no detail
+LARGEST_WEIGHT = 0.05  # of the judge's term; VQGAN's limit of 10,000 never binds
+JUDGE_RATE = 2e-3  # the judge's learning rate, to the end
 
 
 class Detail(nn.Module):
@@ -26,8 +28,9 @@ class Detail(nn.Module):
 
     All of it are 3×3 convolutions of pixels after the patches lie side by side, and the features of the patches are
     drawn apart smoothly. So each pixel is treated like its neighbour, in the middle of a patch or at its edge: where
-    pixels and features are constant the detail is too, but for the grain, and a grid of patches is not within reach.
-    Grain is noise that the net may shape: what no token knows can be made up of it. At first all detail is 0.
+    pixels and features are constant, detail comes from the grain alone, and a grid of patches is not within reach.
+    Grain is noise that the net may shape: what no token knows can be made up of it. Of what the net draws, only what a
+    blur takes away is detail: it can't change the colours of a surface. At first all detail is 0.
     """
 
     def __init__(self, features: int = 128, width: int = 32, depth: int = 2, channels: int = 3):
@@ -35,7 +38,7 @@ class Detail(nn.Module):
         self.config = {"features": features, "width": width, "depth": depth, "channels": channels}
         self.look = nn.Conv2d(channels + 1, width, 3, padding=1)
         self.ask = nn.Conv2d(features, width, 1)
-        self.blocks = nn.Sequential(*[ResidualBlock(width) for _ in range(depth)])
+        self.layers = nn.ModuleList([_layer(width) for _ in range(depth)])
         self.last = nn.Conv2d(width, channels, 3, padding=1)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
@@ -46,7 +49,19 @@ class Detail(nn.Module):
             shape = (len(pixels), 1, *pixels.shape[2:])
             grain = torch.randn(shape, device=pixels.device) if self.training else fixed_grain(pixels)
         asked = F.interpolate(self.ask(features), pixels.shape[2:], mode="bilinear")
-        return self.last(self.blocks(self.look(torch.cat([pixels, grain], dim=1)) + asked))
+        x = self.look(torch.cat([pixels, grain], dim=1)) + asked
+        for layer in self.layers:
+            x = x + layer(x)
+        drawn = self.last(x)
+        return drawn - blur(drawn, COARSE)
+
+
+def _layer(width: int) -> nn.Sequential:
+    """What a `ResidualBlock` adds, under other names: `training` would use Muon for its matrices, whose steps are large
+    however small the gradients are, and the game with the judge goes round in circles."""
+    return nn.Sequential(
+        ChannelNorm(width), nn.Conv2d(width, width, 3, padding=1), nn.GELU(), nn.Conv2d(width, width, 1)
+    )
 
 
 def fixed_grain(pixels: torch.Tensor) -> torch.Tensor:
@@ -145,38 +160,56 @@ def inside(maps: torch.Tensor, edge: int) -> torch.Tensor:
 class AdversarialLoss(SharpLoss):
     """A judge and a decoder that play against each other.
 
-    The losses are hinges, and the decoder's term is weighed by VQGAN's rule (Esser et al. 2021): as strong as the
-    error, measured by their gradients at the last layer, times `strength`. For the first `alone` steps only the judge
-    learns: a decoder that follows a judge which knows nothing yet forgets the colours. One backward pass serves both,
-    as the decoder's term takes the judge's weights for constants, and the judge's term the decoder's pictures.
+    The losses are hinges. In each step the judge learns first, with an optimizer of its own: it must keep up while the
+    decoder's learning rate falls, or the decoder slides back to the blur. For the first `alone` steps it is the only
+    one that learns: a decoder that follows a judge which knows nothing yet is ruined. The decoder's term is weighed by
+    VQGAN's rule (Esser et al. 2021), as strong as the error, measured by their gradients at the last layer, times
+    `strength`; above `LARGEST_WEIGHT` it is cut off. One process alone trains with it.
     """
 
-    def __init__(self, decoder: SharpDecoder, strength: float = 0.8, alone: int = 100, side: int = 12):
+    def __init__(self, decoder: SharpDecoder, strength: float = 4.0, alone: int = 100, side: int = 12):
         super().__init__(decoder, side)
         self.judge = PatchJudge(period=decoder.tokenizer.patch_size)
+        self.optimizer = torch.optim.AdamW(self.judge.parameters(), lr=JUDGE_RATE, betas=(0.5, 0.9))
         self.strength = strength
         self.alone = alone
-        self.step: torch.Tensor
-        self.register_buffer("step", torch.zeros((), dtype=torch.int64))  # kept by checkpoints: resuming is exact
+        self.steps = 0
 
     def forward(self, tokens: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
         fake, real = self.pictures(tokens, images)
+        if self.training:
+            self.teach(fake.detach(), real)
+            self.steps += 1
         error = F.l1_loss(fake, real)
-        judged_real, judged_fake = self.judge(torch.cat([real, fake.detach()])).chunk(2)
-        judging = F.relu(1 - judged_real).mean() + F.relu(1 + judged_fake).mean()
-        self.step += 1
-        if self.step <= self.alone:
-            return judging + 0 * error
+        if self.steps <= self.alone:
+            return 0 * error
         constants = {name: weight.detach() for name, weight in self.judge.named_parameters()}
         deceiving = -torch.func.functional_call(self.judge, constants, fake).mean()
-        weight = self.strength * balance(error, deceiving, self.model.detail.last.weight)
-        return error + weight * deceiving + judging
+        return error + balance(error, deceiving, self.model.detail.last.weight, self.strength) * deceiving
+
+    def teach(self, fake: torch.Tensor, real: torch.Tensor) -> None:
+        """One step of the judge: above 1 for what is real, below -1 for what is not."""
+        judged_real, judged_fake = self.judge(torch.cat([real, fake])).chunk(2)
+        (F.relu(1 - judged_real).mean() + F.relu(1 + judged_fake).mean()).backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def get_extra_state(self) -> dict:
+        """What a checkpoint needs beyond the weights, so that a resumed run goes on exactly."""
+        return {"steps": self.steps, "optimizer": self.optimizer.state_dict()}
+
+    def set_extra_state(self, state: dict) -> None:
+        self.steps = state["steps"]
+        self.optimizer.load_state_dict(state["optimizer"])
 
 
-def balance(error: torch.Tensor, other: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
-    """The factor that makes the gradient of `other` at the weights of the last layer as long as that of the error."""
+def balance(error: torch.Tensor, other: torch.Tensor, last: torch.Tensor, strength: float = 1.0) -> torch.Tensor:
+    """The weight that makes the gradient of `other` at the last layer `strength` times as long as the error's.
+
+    `last` are that layer's weights; `LARGEST_WEIGHT` is the most.
+    """
     lengths = [torch.autograd.grad(loss, last, retain_graph=True)[0].norm() for loss in (error, other)]
-    return (lengths[0] / (lengths[1] + 1e-4)).clamp(0, LARGEST_WEIGHT).detach()
+    return (strength * lengths[0] / (lengths[1] + 1e-4)).clamp(max=LARGEST_WEIGHT).detach()
 
 
 class StatisticsLoss(SharpLoss):

@@ -11,7 +11,7 @@ import typer
 import arlib
 from arlib import checkpoints, data, metrics, realism, sharp, training
 from arlib.cli import cards, moments
-from arlib.cli.train import Accelerator, Devices, Name, Out, Precision, Resume
+from arlib.cli.train import Accelerator, Name, Out, Precision, Resume
 from arlib.codec import Codec, CodecError
 from arlib.data import DataError
 from arlib.sharp import AdversarialLoss, Detail, SharpDecoder, StatisticsLoss
@@ -36,7 +36,6 @@ def train(
     seed: int = 0,
     precision: Precision = "32-true",
     accelerator: Accelerator = "cpu",
-    devices: Devices = 1,
     resume: Resume = False,
 ) -> None:
     """Train a sharp decoder: what a tokenizer's own decoder blurs, learned from the frames."""
@@ -47,7 +46,7 @@ def train(
     torch.manual_seed(seed)
     model = SharpDecoder(plain, Detail(plain.width, width, depth, plain.channels))
     chosen = LOSSES[loss](model) if strength is None else LOSSES[loss](model, strength)
-    settings = Settings(steps, batch_size, learning_rate, seed, precision, accelerator, devices)
+    settings = Settings(steps, batch_size, learning_rate, seed, precision, accelerator)
     images, held_out = (data.load("supertuxkart", split) for split in ("train", "valid"))
     few = held_out[::JUDGED]
     tokens = plain.encode(images).to(torch.int32)

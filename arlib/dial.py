@@ -10,14 +10,16 @@ import math
 import torch
 
 import arlib
-from arlib import choice, codec, metrics, orders
+from arlib import choice, codec, metrics, orders, realism
 from arlib.codec import Codec, CodecError
 from arlib.container import HEADER
+from arlib.tokenizer import to_float, to_uint8
 
 PLAIN, DIALLED = "book", "fine"
 HALVINGS = 5  # of the dial's span, to find a setting
 AHEAD = 0.5  # how far above it the choice of tokens begins
-BACK = 0.3  # and how far below it the picture is coded as it comes, where no choice fits
+BACK = 0.3  # and how far below it the picture is taken where no choice fits
+BLURS = (0.0, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6, 8.0)  # pixels: what is blurred first has fewer bits
 PRICES = (1.2e-3, 0.6)  # of a bit a patch in the choice, at setting 0, and how it falls from each to the next
 BYTES_A_ROUND = 40  # of the budget: a large file has more to choose
 SPARE = 3  # bytes: for the coder's last one, and for what floats and integers differ in
@@ -46,19 +48,43 @@ def compress_batch(frames: torch.Tensor, max_bytes: int) -> list[bytes | CodecEr
     for some in frames.split(codec.BATCH):
         with choice.quick():
             low = highest(model, some, max_bytes)
-            chosen = chosen_from(model, some, low, max_bytes)
-        files = model.compress_tokens_batch(*chosen)
-        large = [number for number, content in enumerate(files) if len(content) > max_bytes]
-        if large:
-            plain = tokens_at(model, some[large], (low[large] - BACK).clamp(min=0))
-            for number, content in zip(large, model.compress_tokens_batch(*plain), strict=True):
-                files[number] = min(files[number], content, key=len)
+            grids, labels = chosen_from(model, some, low, max_bytes)
+        files = model.compress_tokens_batch(grids, labels)
+        for number, content in enumerate(files):
+            if len(content) > max_bytes:
+                files[number] = simpler(model, some[number], low[number], max_bytes)
         results += files
     return [content if len(content) <= max_bytes else refusal(max_bytes, len(content)) for content in results]
 
 
 def refusal(max_bytes: int, smallest: int) -> CodecError:
     return CodecError(f"This picture does not fit into {max_bytes} bytes: its smallest file has {smallest}.")
+
+
+def simpler(model: Codec, frame: torch.Tensor, low: torch.Tensor, max_bytes: int) -> bytes:
+    """The file of a picture that does not fit as it is: blurred more and more until it does; else the most blurred."""
+    content = b""
+    for sigma in BLURS:
+        setting = (low - BACK).clamp(min=0)[None] if sigma == 0 else torch.zeros(1)
+        labels, image = setting.round().long(), blurred(frame[None], sigma)
+        with choice.quick():
+            latent = model.tokenizer.latents(image, setting)
+            grid = model.tokenizer.quantizer.encode(latent)  # type: ignore[union-attr]
+            fits = sizes(model, grid, labels).item() <= max_bytes - SPARE
+            if fits:
+                grid = chosen(model, frame[None], latent, labels, setting, max_bytes)
+        if fits or sigma == BLURS[-1]:
+            (content,) = model.compress_tokens_batch(grid, labels)
+            if len(content) <= max_bytes:
+                break
+    return content
+
+
+def blurred(images: torch.Tensor, sigma: float) -> torch.Tensor:
+    """Pictures `(N, H, W, 3) uint8` through a Gaussian filter of `sigma` pixels; 0 leaves them as they are."""
+    if sigma == 0:
+        return images
+    return to_uint8(realism.blur(to_float(images).permute(0, 3, 1, 2), sigma).permute(0, 2, 3, 1))
 
 
 def highest(model: Codec, frames: torch.Tensor, max_bytes: int) -> torch.Tensor:
@@ -80,16 +106,28 @@ def chosen_from(
     Where the choice has found nothing better, they are those of the settings themselves.
     """
     settings = (low + AHEAD).clamp(max=model.tokenizer.qualities - 1)
-    bits = 8 * (max_bytes - SPARE - HEADER.size) - math.log2(model.classes + 1)
-    budget, labels = torch.full((len(frames),), max(bits, 1.0)), settings.round().long()
-    rounds = min(max(max_bytes // BYTES_A_ROUND, 8), 32)
-    price = PRICES[0] * PRICES[1] ** settings
-    latent = model.tokenizer.latents(frames, settings)
-    chosen = choice.choose(model.prior, model.tokenizer, frames, latent, labels, budget, price, rounds)
+    labels = settings.round().long()
+    grids = chosen(model, frames, model.tokenizer.latents(frames, settings), labels, settings, max_bytes)
     plain, plain_labels = tokens_at(model, frames, low)
-    errors = [metrics.mse(frames, model.tokenizer.decode(grids)) for grids in (plain, chosen)]
+    errors = [metrics.mse(frames, model.tokenizer.decode(each)) for each in (plain, grids)]
     worse = (errors[0] < errors[1]) & (low > 0)  # at 0 it may be too large
-    return torch.where(worse.view(-1, 1, 1, 1), plain, chosen), torch.where(worse, plain_labels, labels)
+    return torch.where(worse.view(-1, 1, 1, 1), plain, grids), torch.where(worse, plain_labels, labels)
+
+
+def chosen(
+    model: Codec,
+    frames: torch.Tensor,
+    latent: torch.Tensor,
+    labels: torch.Tensor,
+    settings: torch.Tensor,
+    max_bytes: int,
+) -> torch.Tensor:
+    """Tokens `(N, *grid)` for a budget in bytes, chosen from latents at about these settings of the dial."""
+    bits = 8 * (max_bytes - SPARE - HEADER.size) - math.log2(model.classes + 1)
+    budget = torch.full((len(frames),), max(bits, 1.0))
+    price = PRICES[0] * PRICES[1] ** settings
+    rounds = min(max(max_bytes // BYTES_A_ROUND, 8), 32)
+    return choice.choose(model.prior, model.tokenizer, frames, latent, labels, budget, price, rounds)
 
 
 def tokens_at(model: Codec, frames: torch.Tensor, settings: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -181,7 +181,7 @@ def edit_one_token(tokenizer: ImageTokenizer, grid: torch.Tensor, place: tuple[i
     changed = grid.clone()
     changed[(0, *place)] = (changed[(0, *place)] + 5) % tokenizer.codebook_size
     with torch.no_grad():
-        before, after = (tokenizer._pixels(tokenizer.quantizer.decode(tokens)) for tokens in (grid, changed))
+        before, after = (tokenizer.paint(tokenizer.quantizer.decode(tokens)) for tokens in (grid, changed))
     assert torch.equal(to_uint8(after), tokenizer.decode(changed))
     assert torch.equal(before[1:], after[1:])
     return (before != after).any(-1)[0]

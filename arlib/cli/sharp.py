@@ -1,7 +1,5 @@
 """`python -m arlib train sharp`, and what `decompress --sharp` does: more detail in the pictures of the same tokens."""
 
-import resource
-import sys
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -59,14 +57,8 @@ def train(
     keep = moments.reconstructions(out, model, few)
     seconds = training.fit(chosen, (tokens, images), settings, out, validate, resume, keep)
     path = cards.save(out, "decoder", name, model.detail, tokenizer=f"sha256:{checkpoints.sha256(weights)}")
-    figures = {"peak memory": f"{peak_memory():.1f} GiB"} | figures_of(sharp.load(str(path)), images, held_out)
+    figures = figures_of(sharp.load(str(path)), images, held_out)
     cards.write(path, model.detail, seconds, settings, figures, LEARNED_FROM, "supertuxkart")
-
-
-def peak_memory() -> float:
-    """The most memory that this process has held, in GiB."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
 def figures_of(decoder: SharpDecoder, images: torch.Tensor, held_out: torch.Tensor) -> dict[str, str]:

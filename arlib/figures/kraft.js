@@ -12,11 +12,11 @@ export default {
       spent: readout("spent", "budget spent"),
       mean: readout("mean", "mean length"),
       entropy: readout("entropy", "entropy of the source"),
-      verdict: readout("verdict", "can it be decoded?"),
+      verdict: readout("verdict", "decodable"),
     };
-    const [width, height] = [640, 64];
+    const [width, height] = [400, 48]; // drawn larger on a wide page, smaller on a phone
     const svg = element("svg:svg", {
-      viewBox: `0 0 ${width} ${height}`, width, role: "img",
+      viewBox: `-1 0 ${width + 2} ${height}`, width: 560, role: "img",
       "aria-label": "the words as parts of a line from 0 to 1, each as wide as what it takes of the budget",
     });
     const lines = names.map((name, index) => {
@@ -48,12 +48,12 @@ export default {
       words.forEach(([word, first], index) => {
         const part = whole >> lengths[index];
         svg.append(element("svg:rect", {
-          x: first * scale, y: 4, width: part * scale, height: 34, fill: COLOURS[index % COLOURS.length],
+          x: first * scale, y: 3, width: part * scale, height: 24, fill: COLOURS[index % COLOURS.length],
           "fill-opacity": word === null ? 0.35 : 1, stroke: "currentColor", "stroke-width": 0.8,
         }));
-        if (word !== null && part * scale > 11 * word.length) {
-          const text = element("svg:text", { x: (first + part / 2) * scale, y: 27, "text-anchor": "middle",
-            "font-size": 16, style: "fill: white" }, word);
+        if (word !== null && part * scale > 9 * word.length) {
+          const text = element("svg:text", { x: (first + part / 2) * scale, y: 20, "text-anchor": "middle",
+            "font-size": 13, style: "fill: white" }, word);
           svg.append(text);
         }
         lines[index].textContent =
@@ -61,9 +61,9 @@ export default {
       });
       const end = whole * scale;
       svg.append(
-        element("svg:line", { x1: end, x2: end, y1: 0, y2: 46, stroke: "currentColor", "stroke-width": 2 }),
-        element("svg:text", { x: 2, y: 60, "font-size": 15 }, "0"),
-        element("svg:text", { x: end - 2, y: 60, "font-size": 15, "text-anchor": "end" }, "1, the whole budget"),
+        element("svg:line", { x1: end, x2: end, y1: 0, y2: 33, stroke: "currentColor", "stroke-width": 1.5 }),
+        element("svg:text", { x: 0, y: 45, "font-size": 12 }, "0"),
+        element("svg:text", { x: end, y: 45, "font-size": 12, "text-anchor": "end" }, "1, the whole budget"),
       );
       const shared = gcd(spent, whole);
       shows.spent.value = spent === whole ? "all of it" : `${spent / shared}/${whole / shared}`;
@@ -72,14 +72,25 @@ export default {
       shows.verdict.value = spent > whole ? "no: it spends too much" : "yes";
     }
 
+    const control = (index) => {
+      const made = slider(names[index], longest - 1, lengths[index] - 1,
+        (value) => `${value + 1} ${value ? "bits" : "bit"}`,
+        (value) => { lengths[index] = value + 1; draw(); });
+      made.firstChild.style.minWidth = "3em"; // so that the sliders begin below each other
+      return made;
+    };
+    const column = (...inside) => {
+      const box = element("div", {}, ...inside);
+      box.style.cssText = "flex: 1 1 15em; min-width: 0";
+      return box;
+    };
+    const row = element("div", {}, column(...lines), column(...Object.values(shows).map((one) => one.line)));
+    row.style.cssText = "display: flex; flex-wrap: wrap; gap: 0.2em 1em; margin-top: 0.4em";
     el.append(
       choice("source", sources.map((one) => one.name), source, (index) => { source = index; draw(); }),
-      ...names.map((name, index) => slider(name, longest - 1, lengths[index] - 1,
-        (value) => `${value + 1} ${value ? "bits" : "bit"}`,
-        (value) => { lengths[index] = value + 1; draw(); })),
+      ...names.map((_, index) => control(index)),
       svg,
-      ...lines,
-      ...Object.values(shows).map((one) => one.line),
+      row,
     );
   },
 };

@@ -1,6 +1,5 @@
 """Checkers of chapter 2, "Auto-encoding patches"."""
 
-import itertools
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from arlib import checkpoints
+import arlib
 from arlib.exercises import Wrong, call, checker, tensor
 from arlib.patches import unpatchify
 from arlib.tokenizer import ImageTokenizer
@@ -129,7 +128,7 @@ def _halved(variances: list[float], bits: int) -> list[int]:
 
 @cache
 def _linear() -> ImageTokenizer:
-    return checkpoints.load_autoencoder("linear-5")
+    return arlib.load_autoencoder("linear-5")
 
 
 @torch.no_grad()
@@ -260,10 +259,10 @@ def least_absolute(answer: Callable) -> str:
         for wrong, reason in mistakes:
             if torch.allclose(found, wrong, atol=1e-5):
                 raise Wrong(reason)
-        at = next(at for at in itertools.product(*map(range, shape)) if cost[at] > least[at] + 1e-5)
-        values = [f"{value:.2f}" for value in pictures[(slice(None), *at)]]
+        at = int((cost - least).argmax())
+        values = [f"{value:.2f}" for value in pictures.flatten(1)[:, at]]
         raise Wrong(
             f"a pixel that is {', '.join(values)} with probabilities {', '.join(f'{w:.2f}' for w in weights)} costs "
-            f"{cost[at]:.3f} by your {found[at]:.2f}, and {least[at]:.3f} is possible."
+            f"{cost.flatten()[at]:.3f} by your {found.flatten()[at]:.2f}, and {least.flatten()[at]:.3f} is possible."
         )
     return "the weighted median: it is a value that one of the pictures has, not a mixture."

@@ -26,7 +26,7 @@ PARTS = {
         "Digits with several codebooks",
         "Any order",
         "Coarse to fine",
-        "Sharper pictures, and what would come next",
+        "Sharper pictures, fewer bytes, and what comes next",
     ],
 }
 

@@ -79,7 +79,7 @@ def test_the_table_has_sixteen_chapters_and_links_those_that_are_there(tmp_path,
     assert "| 0 | [The tour](00-tour.ipynb) | 15 |" in rows
     assert "| 1 | [Patches](01-patches.ipynb) | not measured yet |" in rows
     assert sum(row.endswith("| to come |") for row in rows) == 15
-    assert rows[-1] == "| 16 | Sharper pictures, and what would come next | to come |"
+    assert rows[-1] == "| 16 | Sharper pictures, fewer bytes, and what comes next | to come |"
 
 
 def test_the_preface_shows_the_table_of_today() -> None:

@@ -30,7 +30,7 @@ WRONG: dict[str, tuple[list[object], str]] = {
     "scales of bsq": ([*TOKENIZER, "--scales", "1,2"], "goes with --quantizer vq"),
     "a patch that tiles no digit": ([*TOKENIZER, "--data", "digits", "--patch-size", 5], "28×28"),
     "a judge of frames": (["train", "judge", *RUN, "--data", "supertuxkart"], "digits or cifar10"),
-    "an unknown order": ([*PRIOR, "--order", "spiral"], "raster, random or scales"),
+    "an unknown order": ([*PRIOR, "--order", "spiral"], "raster, places, random or scales"),
     "scales of the book's tokens": ([*PRIOR, "--order", "scales"], "tokens of a pyramid"),
     "classes of the book's tokens": ([*PRIOR, "--classes"], "no labels"),
     "valid tokens of no file": ([*PRIOR, "--valid", "none"], "cannot be read"),

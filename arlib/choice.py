@@ -22,7 +22,7 @@ from arlib.transformer import Prior
 
 ROUNDS = 12
 PACE = 0.1  # how far the average sign is moved in the first round, signs being ±1; the last round moves none
-ONE_BY_ONE = 20  # rounds: with more than these, neighbours take turns
+TURNS_ABOVE = 20  # rounds: in a longer search, neighbours take turns
 GRIP = 2.0  # how strongly the price of a bit follows a file that is too large or too small
 
 
@@ -66,7 +66,7 @@ def choose(
         # A sign's derivative of the rate: half of what flipping it would cost, away from where it is.
         pressure = slope - price[:, None, None, None] / places * dearer * signs / 2
         pressure = pressure / pressure.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1e-30)
-        if rounds > ONE_BY_ONE:
+        if rounds > TURNS_ABOVE:
             pressure = pressure * turn(number, pressure.shape)
         near = near - PACE * (1 - number / rounds) * pressure
     assert best is not None
@@ -76,8 +76,8 @@ def choose(
 def turn(number: int, shape: torch.Size) -> torch.Tensor:
     """Which signs of latents of this shape `(N, h, w, bits)` may move in a round: half of them, 0 or 1, `(h, w, bits)`.
 
-    It is a checkerboard, and the next round has the other half: two neighbours that mend the same fault at once mend it
-    twice. That halves the speed, so a search of few rounds is better without it.
+    It is a checkerboard, and the next round has the other half, so two neighbours never mend the same fault at once.
+    That also halves the speed: a search of few rounds is better without it (log/2026-11-half-a-kilobyte.md).
     """
     row, column, bit = torch.meshgrid(*(torch.arange(length) for length in shape[1:]), indexing="ij")
     return ((row + column + bit + number) % 2 == 0).float()

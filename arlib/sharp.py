@@ -161,8 +161,8 @@ class AdversarialLoss(SharpLoss):
     """A judge and a decoder that play against each other.
 
     The losses are hinges. In each step the judge learns first, with an optimizer of its own: it must keep up while the
-    decoder's learning rate falls, or the decoder slides back to the blur. For the first `alone` steps it is the only
-    one that learns: a decoder that follows a judge which knows nothing yet is ruined. The decoder's term is weighed by
+    decoder's learning rate falls, or the decoder slides back to the blur. For the first `alone` steps only the
+    judge learns, so that the decoder never follows one that knows nothing yet. The decoder's term is weighed by
     VQGAN's rule (Esser et al. 2021), as strong as the error, measured by their gradients at the last layer, times
     `strength`; above `LARGEST_WEIGHT` it is cut off. One process alone trains with it.
     """

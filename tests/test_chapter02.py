@@ -122,7 +122,7 @@ DIAGNOSES = [
     (dict.fromkeys("ABCDEF", ...), "no diagnosis yet"),
     ({"A": "healthy"}, "the keys"),
     (..., "a dictionary"),
-    (diagnosed(A="ill"), "none of the six names"),
+    (diagnosed(A="ill"), "none of the names"),
     (diagnosed(A="healthy"), "singular values"),
     (diagnosed(B="healthy"), "a patch of zeros"),
     (diagnosed(C="leak"), "the same patch twice"),

@@ -27,13 +27,13 @@ DIAGNOSES = [
     (dict.fromkeys("ABCDEF", ...), "no diagnosis yet"),
     ({"A": "healthy"}, "the keys"),
     (..., "a dictionary"),
-    (diagnosed(A="ill"), "none of the six names"),
+    (diagnosed(A="ill"), "none of the names"),
     (diagnosed(A="healthy"), "Compare the sizes"),
     (diagnosed(D="leak"), "Nothing is wrong with its gradients"),
     (diagnosed(B="no commitment"), "What of its loss reaches the codes"),
     (diagnosed(C="no copy line"), "What of q's gradient reaches the codes"),
     (diagnosed(E=...), "1 still without a name"),
-    (diagnosed(E=torch.ones(2)), "none of the six names"),
+    (diagnosed(E=torch.ones(2)), "none of the names"),
 ]
 
 

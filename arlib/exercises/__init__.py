@@ -100,6 +100,27 @@ def tensor(answer: Any, shape: tuple[int, ...], dtype: torch.dtype | None = None
     return answer
 
 
+def diagnosis(answer: Any, right: dict[str, str], hints: dict[str, str]) -> None:
+    """Raise `Wrong` unless the reader's dictionary gives each patient its name in `right`.
+
+    `hints` say how to find out, by the right name. The values are all the names that there are to choose from.
+    """
+    first, *_, last = right
+    if not isinstance(answer, dict) or set(answer) != set(right):
+        raise Wrong(f'a dictionary with the keys "{first}" to "{last}" is asked for.')
+    named = {patient: name for patient, name in answer.items() if name is not ... and name is not None}
+    if not named:
+        raise Wrong("there is no diagnosis yet. Put the names in the place of the dots.")
+    for patient, name in named.items():
+        if not isinstance(name, str) or name not in right.values():
+            raise Wrong(f"{name!r} of {patient} is none of the names to choose from.")
+    for patient, name in named.items():
+        if name != right[patient]:
+            raise Wrong(f"{patient} is not {name!r}. {hints[right[patient]]}")
+    if len(named) < len(right):
+        raise Wrong(f"what you have is right; {len(right) - len(named)} still without a name.")
+
+
 def _name(answer: Any) -> str:
     return repr(answer) if isinstance(answer, float | str) else f"of type {type(answer).__name__}"
 

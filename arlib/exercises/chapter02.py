@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 import arlib
+from arlib import exercises
 from arlib.exercises import Wrong, call, checker, tensor
 from arlib.patches import unpatchify
 from arlib.tokenizer import ImageTokenizer
@@ -178,19 +179,7 @@ HINTS = {
 @checker
 def diagnosis(answer: Any) -> str:
     """Exercise 3: what is wrong with each of six auto-encoders, from what they paint."""
-    if not isinstance(answer, dict) or set(answer) != set(PATIENTS):
-        raise Wrong('a dictionary with the keys "A" to "F" is asked for.')
-    named = {patient: name for patient, name in answer.items() if name is not ... and name is not None}
-    if not named:
-        raise Wrong("there is no diagnosis yet. Put the names in the place of the dots.")
-    for patient, name in named.items():
-        if not isinstance(name, str) or name not in DISEASES.values():
-            raise Wrong(f"{name!r} of {patient} is none of the six names.")
-    for patient, name in named.items():
-        if name != DISEASES[patient]:
-            raise Wrong(f"{patient} is not {name!r}. {HINTS[DISEASES[patient]]}")
-    if len(named) < len(PATIENTS):
-        raise Wrong(f"what you have is right; {len(PATIENTS) - len(named)} still without a name.")
+    exercises.diagnosis(answer, DISEASES, HINTS)
     return "all six, by what they paint for inputs that you chose."
 
 

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from arlib import exercises
 from arlib.exercises import Wrong, call, checker, number, tensor
 from arlib.quantizers import VQ
 
@@ -71,19 +72,7 @@ HINTS = {
 @checker
 def diagnosis(answer: Any) -> str:
     """Exercise 1: which bug each of six quantizers has, by its gradients."""
-    if not isinstance(answer, dict) or set(answer) != set(PATIENTS):
-        raise Wrong('a dictionary with the keys "A" to "F" is asked for.')
-    named = {patient: name for patient, name in answer.items() if name is not ... and name is not None}
-    if not named:
-        raise Wrong("there is no diagnosis yet. Put the names in the place of the dots.")
-    for patient, name in named.items():
-        if not isinstance(name, str) or name not in DISEASES.values():
-            raise Wrong(f"{name!r} of {patient} is none of the six names.")
-    for patient, name in named.items():
-        if name != DISEASES[patient]:
-            raise Wrong(f"{patient} is not {name!r}. {HINTS[DISEASES[patient]]}")
-    if len(named) < len(PATIENTS):
-        raise Wrong(f"what you have is right; {len(PATIENTS) - len(named)} still without a name.")
+    exercises.diagnosis(answer, DISEASES, HINTS)
     return "all six, by their gradients; none of them can be told by the value of q."
 
 

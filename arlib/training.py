@@ -218,9 +218,8 @@ class MatrixMuon(torch.optim.Muon):
 
     def step(self, closure=None):
         for matrix, parameter in zip(self.matrices, self.parameters, strict=True):
-            matrix.data = parameter.data.view(
-                len(parameter), -1
-            )  # anew each time, as the model may have moved to another device
+            # Anew each time, as the model may have moved to another device.
+            matrix.data = parameter.data.view(len(parameter), -1)
             matrix.grad = None if parameter.grad is None else parameter.grad.flatten(1)
         return super().step(closure)
 

@@ -136,7 +136,7 @@ class Codec:
         files = []
         for some, batch in zip(grids.split(BATCH), labels.split(BATCH), strict=True):
             for grid, label, logits in zip(some, batch.tolist(), self.logits(some, batch), strict=True):
-                payload = self._encoder(grid, label, fixedpoint.frequencies(logits)).finish()
+                payload = self._encoder(grid, label, fixedpoint.frequencies(logits).cpu()).finish()
                 files.append(write(self.hash, grid, payload))
         return files
 

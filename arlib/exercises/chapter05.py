@@ -1,0 +1,256 @@
+"""Checkers of chapter 5, "A data set of tokens"."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from arlib import exercises, tokenset
+from arlib.exercises import Wrong, call, checker, number, tensor
+
+Patient = Callable[[torch.Tensor], torch.Tensor]
+
+
+# ---- Exercise 1: one token of a packed file --------------------------------------------------------------------------
+
+
+class _Watched(bytes):
+    """Packed bytes that keep count of how many were read by an index or a slice."""
+
+    read = 0
+
+    def __getitem__(self, key: Any) -> Any:
+        part = super().__getitem__(key)
+        _Watched.read += 1 if isinstance(part, int) else len(part)
+        return part
+
+
+@checker
+def token_at(answer: Callable) -> str:
+    """Exercise 1: the token at one place, from the few bytes that hold it."""
+    most = 0
+    for bits in (10, 10, 8, 11, 13, 17, 18, 5, 1):
+        tokens = torch.randint(2**bits, (203,))
+        packed = tokenset.pack(tokens, bits)
+        for place in [0, 1, 2, 3, 5, 7, *range(180, 203)]:
+            _Watched.read = 0
+            given = number(call(answer, _Watched(packed), bits, place))
+            most = max(most, _Watched.read or len(packed))
+            if given != tokens[place]:
+                raise Wrong(_why_not(given, packed, bits, place, tokens))
+    if most > 8:
+        raise Wrong(
+            "every token is right, but you go through the whole file for each. Eighteen bits lie in at most "
+            "three bytes: read packed[first:last], and no more."
+        )
+    return "every token, from no more bytes than hold it; a file of any size can be read in the middle."
+
+
+def _why_not(given: float, packed: bytes, bits: int, place: int, tokens: torch.Tensor) -> str:
+    start = bits * place
+    whole, mask = int.from_bytes(packed, "little"), 2**bits - 1
+    two = int.from_bytes(packed[start // 8 : start // 8 + 2], "little")
+    three = packed[start // 8 : start // 8 + 3]
+    case = f"for token {place} of {bits} bits you get {given:.0f}, and it is {tokens[place]}"
+    mistakes = [
+        (whole >> start, "what comes after the token is still there: keep the lowest bits alone."),
+        (
+            int.from_bytes(three, "little") >> start % 8,
+            "what comes after the token is still there: keep its bits alone.",
+        ),
+        (two >> start % 8, "what comes after the token is still there: keep its bits alone."),
+        (int.from_bytes(three, "little") & mask, "the token begins inside a byte: shift what lies below it out."),
+        (two >> start % 8 & mask, "this one lies in three bytes, and you have read two."),
+        (packed[start // 8] >> start % 8 & mask, "this one doesn't end in the byte it begins in."),
+        (
+            int.from_bytes(three, "big") >> start % 8 & mask,
+            "the first byte holds the lowest bits, and you take it for the highest.",
+        ),
+        (int(tokens[max(place - 1, 0)]), "that's the one before it: the first token is token 0."),
+        (int(tokens[min(place + 1, len(tokens) - 1)]), "that's the one after it."),
+    ]
+    reason = next((reason for mistake, reason in mistakes if given == mistake), "")
+    return f"{case}: {reason}" if reason else f"{case}. It begins with bit {start % 8} of byte {start // 8}."
+
+
+# ---- Exercise 2: six ways to store and load --------------------------------------------------------------------------
+
+
+def _a(grids: torch.Tensor) -> torch.Tensor:
+    return grids.to(torch.bfloat16).long()
+
+
+def _b(grids: torch.Tensor) -> torch.Tensor:
+    return torch.from_numpy(grids.numpy().astype(np.int16).astype(np.int64))
+
+
+def _c(grids: torch.Tensor) -> torch.Tensor:
+    bits = np.unpackbits(np.frombuffer(tokenset.pack(grids.flatten(), 10), np.uint8), count=10 * grids.numel())
+    return torch.from_numpy((bits.reshape(-1, 10).astype(np.int64) << np.arange(10)).sum(1)).view_as(grids)
+
+
+def _d(grids: torch.Tensor) -> torch.Tensor:
+    return grids[torch.randperm(len(grids))]
+
+
+def _e(grids: torch.Tensor) -> torch.Tensor:
+    return torch.from_numpy(grids.numpy().astype(np.uint8).astype(np.int64))
+
+
+def _f(grids: torch.Tensor) -> torch.Tensor:
+    return grids.transpose(1, 2).reshape(grids.shape)
+
+
+PATIENTS: dict[str, Patient] = {"A": _a, "B": _b, "C": _c, "D": _d, "E": _e, "F": _f}
+DISEASES = {"A": "rounds", "B": "healthy", "C": "bit order", "D": "shuffles", "E": "one byte", "F": "by columns"}
+HINTS = {
+    "rounds": "Send every token from 0 to 1023 through it. Which come back, and what comes for the others?",
+    "healthy": "Every grid comes back as it was, each token in its place: nothing is wrong with it.",
+    "bit order": "Send single bits through it: 1, 2, 4 and so on, with zeros around them.",
+    "shuffles": "Give every frame a token of its own. Is it the same frame that comes back, every time?",
+    "one byte": "Send every token from 0 to 1023 through it. Which come back, and what comes for the others?",
+    "by columns": "Send one grid through it, with another token at every place.",
+}
+
+
+@checker
+def diagnosis(answer: Any) -> str:
+    """Exercise 2: what is wrong with each of six ways to store tokens, from what they give back."""
+    exercises.diagnosis(answer, DISEASES, HINTS)
+    return "all six, by tokens that you chose."
+
+
+# ---- Exercise 3: what a crop keeps -----------------------------------------------------------------------------------
+
+
+def _crop(
+    tokens: torch.Tensor, box: tuple[int, int, int, int], reach: int, edges: bool = True, zero: bool = False
+) -> torch.Tensor:
+    """The right answer; without `edges` the picture's own edges count as cuts, `zero` has the trap of `part[-0:]`."""
+    top, bottom, left, right = box
+    height, width = tokens.shape
+    part = tokens[top:bottom, left:right].clone()
+    for side, cut, of in (
+        (part, top > 0, "first"),
+        (part, bottom < height, "last"),
+        (part.T, left > 0, "first"),
+        (part.T, right < width, "last"),
+    ):
+        if not edges or cut:
+            side[slice(reach) if of == "first" else slice(-reach if zero else max(len(side) - reach, 0), None)] = -1
+    return part
+
+
+@checker
+def crop(answer: Callable) -> str:
+    """Exercise 3: the tokens that a crop keeps, and -1 for those that only the encoder can tell."""
+    boxes = [
+        ((3, 12, 4, 20), 2), ((0, 12, 4, 20), 2), ((3, 16, 4, 24), 2), ((0, 16, 0, 24), 2), ((0, 16, 5, 24), 1),
+        ((2, 11, 0, 9), 3), ((3, 12, 4, 20), 0), ((5, 7, 5, 8), 4),
+    ]  # fmt: skip
+    for box, reach in boxes:
+        tokens = torch.randint(1024, (16, 24))
+        right = _crop(tokens, box, reach)
+        given = tensor(call(answer, tokens, *box, reach), tuple(right.shape), torch.int64)
+        if torch.equal(given, right):
+            continue
+        case = f"for rows {box[0]}:{box[1]}, columns {box[2]}:{box[3]} of a 16×24 grid and a reach of {reach}, "
+        mistakes = [
+            (tokens[box[0] : box[1], box[2] : box[3]], "every token is kept, and those near a cut can't be known."),
+            (
+                _crop(tokens, box, reach, edges=False),
+                "the picture's own edges aren't cuts: what is out there is the same.",
+            ),
+            (_crop(tokens, box, reach + 1), "you give up one row or column too many at each cut."),
+            (_crop(tokens, box, max(reach - 1, 0)), "you keep one row or column too many at each cut."),
+            (_crop(tokens, box, reach, zero=True), "a slice that begins at -0 begins at 0, so everything is lost."),
+        ]
+        for mistake, reason in mistakes:
+            if torch.equal(given, mistake):
+                raise Wrong(case + reason)
+        if not torch.equal(given[given >= 0], tokens[box[0] : box[1], box[2] : box[3]][given >= 0]):
+            raise Wrong(case + "the tokens that you keep aren't those of the crop's places.")
+        row, column = (given != right).nonzero()[0].tolist()
+        raise Wrong(
+            f"{case}row {row}, column {column} of the crop is {given[row, column]} and has to be {right[row, column]}."
+        )
+    return "what lies within reach of a cut is unknown, and the picture's own edges are no cuts."
+
+
+# ---- Exercise 4: how many tokens name a frame ------------------------------------------------------------------------
+
+
+def _named(tokens: torch.Tensor) -> list[int]:
+    rows = [tuple(row) for row in tokens.tolist()]
+    length = len(rows[0])
+
+    def shared(one: tuple[int, ...], other: tuple[int, ...]) -> int:
+        return next((k for k in range(length) if one[k] != other[k]), length)
+
+    return [
+        1 + max(shared(one, other) for place, other in enumerate(rows) if place != here)
+        for here, one in enumerate(rows)
+    ]
+
+
+@checker
+def named_by(answer: Callable) -> str:
+    """Exercise 4: how many tokens from the beginning single out each row."""
+    cases = [
+        torch.tensor([[1, 2, 3], [1, 2, 4], [5, 2, 3], [1, 6, 3]]),
+        torch.tensor([[7, 7, 7], [7, 7, 8], [7, 9, 9], [7, 7, 7]]),
+        *(torch.randint(2, (12, 5)) for _ in range(10)),
+        torch.randint(1024, (30, 4)),
+    ]
+    for tokens in cases:
+        right = torch.tensor(_named(tokens))
+        given = tensor(call(answer, tokens), tuple(right.shape), torch.int64)
+        if torch.equal(given, right):
+            continue
+        case = f"for {tokens.tolist()}" if tokens.numel() < 13 else f"for {len(tokens)} rows"
+        alone = [[(row[k] == tokens[:, k]).sum() == 1 for k in range(tokens.shape[1])] for row in tokens]
+        single = torch.tensor([next((k + 1 for k, one in enumerate(row) if one), len(row) + 1) for row in alone])
+        twins = right.clamp(max=tokens.shape[1])
+        mistakes = [
+            (right - 1, "you count the tokens that a row shares; one more tells it from all others."),
+            (single, "you look at single places; all tokens from the first on count together."),
+            (twins, f"a row with a twin isn't singled out by all its tokens: that is {tokens.shape[1] + 1} here."),
+        ]
+        for mistake, reason in mistakes:
+            if torch.equal(given, mistake):
+                raise Wrong(f"{case} you get {given.tolist()}: {reason}")
+        raise Wrong(f"{case} you get {given.tolist()}, and it is {right.tolist()}.")
+    return "the fewest tokens that no other row begins with."
+
+
+# ---- Exercise 5: the size of a file ----------------------------------------------------------------------------------
+
+
+@checker
+def size(answer: Any) -> str:
+    """Exercise 5: the bytes of a file of 1,001 grids of 13×19 tokens of 5,000 codes."""
+    grids, places, codes, header = 1_001, 13 * 19, 5_000, 32
+    bits = math.ceil(math.log2(codes))
+    right = header + math.ceil(grids * places * bits / 8)
+    given = number(answer)
+    ideal = grids * places * math.log2(codes) / 8
+    mistakes = [
+        (right - header, "the header is missing: a file needs it to be read."),
+        (right - 1, "the last byte is full only in part, but it is there."),
+        (grids * math.ceil(places * bits / 8), "you fill up a byte after every grid; and the header is missing."),
+        (header + grids * math.ceil(places * bits / 8), "you fill up a byte after every grid. Only the last one is."),
+        (header + grids * places * 2, "that is int16; 5,000 codes take fewer bits."),
+        (header + math.ceil(grids * places * 12 / 8), "twelve bits hold 4,096 codes, and there are 5,000."),
+        (header + math.ceil(ideal), "a token has a whole number of bits in this file."),
+        (math.ceil(ideal), "a token has a whole number of bits in this file; and the header is missing."),
+        (grids * places * bits, "these are bits."),
+        (header + math.ceil(256 * 600 * 10 / 8), "that's the chapter's own file, valid.tokens."),
+    ]
+    if given == right:
+        return f"{right:,} bytes: {header} and {grids * places * bits:,} bits, filled up once, at the end."
+    for mistake, reason in mistakes:
+        if math.isclose(given, mistake, rel_tol=0, abs_tol=0.6):
+            raise Wrong(reason)
+    raise Wrong("it's another number of bytes. How many bits does one token need, and how many tokens are there?")

@@ -11,6 +11,7 @@ from arlib import exercises, tokenset
 from arlib.exercises import Wrong, call, checker, number, tensor
 
 Patient = Callable[[torch.Tensor], torch.Tensor]
+BIG = "the first byte holds the lowest bits, and you take it for the highest."
 
 
 # ---- Exercise 1: one token of a packed file --------------------------------------------------------------------------
@@ -31,15 +32,17 @@ class _Watched(bytes):
 def token_at(answer: Callable) -> str:
     """Exercise 1: the token at one place, from the few bytes that hold it."""
     most = 0
-    for bits in (10, 10, 8, 11, 13, 17, 18, 5, 1):
+    for bits in (10, 8, 11, 13, 17, 18, 5, 1):
         tokens = torch.randint(2**bits, (203,))
         packed = tokenset.pack(tokens, bits)
-        for place in [0, 1, 2, 3, 5, 7, *range(180, 203)]:
+        places, found = [0, 1, 2, 3, 5, 7, *range(180, 203)], []
+        for place in places:
             _Watched.read = 0
-            given = number(call(answer, _Watched(packed), bits, place))
+            given = call(answer, _Watched(packed), bits, place)
+            found.append(given if type(given) is int else number(given))  # an int may be too large for a float
             most = max(most, _Watched.read or len(packed))
-            if given != tokens[place]:
-                raise Wrong(_why_not(given, packed, bits, place, tokens))
+        if found != tokens[places].tolist():
+            raise Wrong(_why_not(found, packed, bits, places, tokens.tolist()))
     if most > 8:
         raise Wrong(
             "every token is right, but you go through the whole file for each. Eighteen bits lie in at most "
@@ -48,62 +51,49 @@ def token_at(answer: Callable) -> str:
     return "every token, from no more bytes than hold it; a file of any size can be read in the middle."
 
 
-def _why_not(given: float, packed: bytes, bits: int, place: int, tokens: torch.Tensor) -> str:
-    start = bits * place
-    whole, mask = int.from_bytes(packed, "little"), 2**bits - 1
-    two = int.from_bytes(packed[start // 8 : start // 8 + 2], "little")
-    three = packed[start // 8 : start // 8 + 3]
-    case = f"for token {place} of {bits} bits you get {given:.0f}, and it is {tokens[place]}"
-    mistakes = [
-        (whole >> start, "what comes after the token is still there: keep the lowest bits alone."),
-        (
-            int.from_bytes(three, "little") >> start % 8,
-            "what comes after the token is still there: keep its bits alone.",
+def _why_not(found: list, packed: bytes, bits: int, places: list[int], tokens: list[int]) -> str:
+    def all_are(mistake: Callable[[int, bytes, int], int]) -> bool:
+        """Whether a mistake, made of the first bit's place in its byte, three bytes and the place, gives all found."""
+        parts = [(bits * place % 8, (packed[bits * place // 8 :] + b"\0")[:3], place) for place in places]
+        return found == [mistake(*part) for part in parts]
+
+    mask = 2**bits - 1
+    mistakes: dict[str, Callable[[int, bytes, int], int]] = {
+        "the token begins inside a byte: shift what lies below it out.": lambda _, few, __: (
+            int.from_bytes(few, "little") & mask
         ),
-        (two >> start % 8, "what comes after the token is still there: keep its bits alone."),
-        (int.from_bytes(three, "little") & mask, "the token begins inside a byte: shift what lies below it out."),
-        (two >> start % 8 & mask, "this one lies in three bytes, and you have read two."),
-        (packed[start // 8] >> start % 8 & mask, "this one doesn't end in the byte it begins in."),
-        (
-            int.from_bytes(three, "big") >> start % 8 & mask,
-            "the first byte holds the lowest bits, and you take it for the highest.",
+        "some tokens don't end in the byte they begin in.": lambda low, few, _: few[0] >> low & mask,
+        "some tokens lie in three bytes, and you have read two.": lambda low, few, _: (
+            (few[0] + 256 * few[1]) >> low & mask
         ),
-        (int(tokens[max(place - 1, 0)]), "that's the one before it: the first token is token 0."),
-        (int(tokens[min(place + 1, len(tokens) - 1)]), "that's the one after it."),
-    ]
-    reason = next((reason for mistake, reason in mistakes if given == mistake), "")
-    return f"{case}: {reason}" if reason else f"{case}. It begins with bit {start % 8} of byte {start // 8}."
+        BIG: lambda low, few, _: int.from_bytes(few[: -(-(low + bits) // 8)], "big") >> low & mask,
+        "that's the one before it: the first token is token 0.": lambda _, __, place: tokens[max(place - 1, 0)],
+    }
+    wrong = next(k for k, place in enumerate(places) if found[k] != tokens[place])
+    place, token = places[wrong], tokens[places[wrong]]
+    if any(given > mask for given in found) and [int(given) & mask for given in found] == [tokens[k] for k in places]:
+        return f"for token {place} of {bits} bits what comes after it is still there: keep its own bits alone."
+    case = f"for token {place} of {bits} bits you get {str(found[wrong])[:12]}, and it is {token}"
+    start = f"it begins with bit {bits * place % 8} of byte {bits * place // 8}."
+    return f"{case}: {next((reason for reason, mistake in mistakes.items() if all_are(mistake)), start)}"
 
 
 # ---- Exercise 2: six ways to store and load --------------------------------------------------------------------------
 
 
-def _a(grids: torch.Tensor) -> torch.Tensor:
-    return grids.to(torch.bfloat16).long()
-
-
-def _b(grids: torch.Tensor) -> torch.Tensor:
-    return torch.from_numpy(grids.numpy().astype(np.int16).astype(np.int64))
-
-
-def _c(grids: torch.Tensor) -> torch.Tensor:
+def _other_bit_order(grids: torch.Tensor) -> torch.Tensor:
     bits = np.unpackbits(np.frombuffer(tokenset.pack(grids.flatten(), 10), np.uint8), count=10 * grids.numel())
     return torch.from_numpy((bits.reshape(-1, 10).astype(np.int64) << np.arange(10)).sum(1)).view_as(grids)
 
 
-def _d(grids: torch.Tensor) -> torch.Tensor:
-    return grids[torch.randperm(len(grids))]
-
-
-def _e(grids: torch.Tensor) -> torch.Tensor:
-    return torch.from_numpy(grids.numpy().astype(np.uint8).astype(np.int64))
-
-
-def _f(grids: torch.Tensor) -> torch.Tensor:
-    return grids.transpose(1, 2).reshape(grids.shape)
-
-
-PATIENTS: dict[str, Patient] = {"A": _a, "B": _b, "C": _c, "D": _d, "E": _e, "F": _f}
+PATIENTS: dict[str, Patient] = {
+    "A": lambda grids: grids.to(torch.bfloat16).long(),
+    "B": lambda grids: grids.to(torch.int16).long(),
+    "C": _other_bit_order,
+    "D": lambda grids: grids[torch.randperm(len(grids))],
+    "E": lambda grids: grids.to(torch.uint8).long(),
+    "F": lambda grids: grids.transpose(1, 2).reshape(grids.shape),
+}
 DISEASES = {"A": "rounds", "B": "healthy", "C": "bit order", "D": "shuffles", "E": "one byte", "F": "by columns"}
 HINTS = {
     "rounds": "Send every token from 0 to 1023 through it. Which come back, and what comes for the others?",
@@ -235,7 +225,6 @@ def size(answer: Any) -> str:
     bits = math.ceil(math.log2(codes))
     right = header + math.ceil(grids * places * bits / 8)
     given = number(answer)
-    ideal = grids * places * math.log2(codes) / 8
     mistakes = [
         (right - header, "the header is missing: a file needs it to be read."),
         (right - 1, "the last byte is full only in part, but it is there."),
@@ -243,10 +232,8 @@ def size(answer: Any) -> str:
         (header + grids * math.ceil(places * bits / 8), "you fill up a byte after every grid. Only the last one is."),
         (header + grids * places * 2, "that is int16; 5,000 codes take fewer bits."),
         (header + math.ceil(grids * places * 12 / 8), "twelve bits hold 4,096 codes, and there are 5,000."),
-        (header + math.ceil(ideal), "a token has a whole number of bits in this file."),
-        (math.ceil(ideal), "a token has a whole number of bits in this file; and the header is missing."),
+        (header + math.ceil(grids * places * math.log2(codes) / 8), "a token has a whole number of bits in this file."),
         (grids * places * bits, "these are bits."),
-        (header + math.ceil(256 * 600 * 10 / 8), "that's the chapter's own file, valid.tokens."),
     ]
     if given == right:
         return f"{right:,} bytes: {header} and {grids * places * bits:,} bits, filled up once, at the end."

@@ -44,6 +44,11 @@ def cost(chapter: str) -> str:
     return f"All cells of {chapter} together: about {seconds[chapter]} seconds on two CPU cores. Nothing is downloaded."
 
 
+def number(file: str) -> int | None:
+    """The number of the chapter in a file like "07-causality"; None for any other page, and for the tour."""
+    return int(file[:2]) or None if re.match(r"\d\d-", file) else None
+
+
 def table() -> str:
     """All chapters as a table in Markdown: a link and the cost for those in `_toc.yml`, the others to come."""
     files = {int(name[:2]): name for name in re.findall(r"book/(\d\d-[\w-]+)", CONTENTS.read_text(encoding="utf-8"))}

@@ -1,0 +1,75 @@
+"""A Sphinx extension: what the site adds to the pages. Chapters' numbers, descriptions, and words that readers expect.
+
+The numbers of the chapters, and the table of them, come from `arlib.chapters`, as everywhere in the book.
+"""
+
+import re
+import sys
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes  # type: ignore[import-untyped]
+
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+
+from arlib import chapters
+
+HOME = "book/index"
+HOME_TITLE = "Pictures become tokens become bytes"
+DESCRIPTION = (
+    "A book of notebooks: how pictures become tokens, how a transformer learns to speak them, and how the same "
+)
+DESCRIPTION += "model is an image compressor. Everything runs on a laptop."
+TABLE = "<!-- the table of chapters -->"
+# What myst-nb writes on a folded cell, with a label that hides it from screen readers, and what the book calls it.
+FOLDED = {
+    ' aria-label="Toggle hidden content"': "",
+    "Show code cell content": "Solution",
+    "Hide code cell content": "Hide the solution",
+    "Show code cell source": "Show the code",
+    "Hide code cell source": "Hide the code",
+}
+
+
+def insert_table(app: Any, page: str, source: list[str]) -> None:
+    """Where a Markdown page asks for the table of chapters, put it there."""
+    if TABLE in source[0]:
+        source[0] = source[0].replace(TABLE, chapters.table())
+
+
+def number_title(app: Any, doctree: nodes.document) -> None:
+    """Put a chapter's number before its title, and so into the sidebar; its anchors stay as they are."""
+    number = chapters.number(Path(app.env.docname).name)
+    title = doctree.next_node(nodes.title)
+    if number and title is not None:
+        title.insert(0, nodes.Text(f"{number}. "))
+
+
+def describe(app: Any, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None) -> None:
+    """A title and a description for search engines and previews; a solution is called one."""
+    if page == HOME:
+        context["title"] = HOME_TITLE
+    description = DESCRIPTION if page == HOME else first_sentences(doctree)
+    properties = {"og:title": re.sub("<[^>]*>", "", context.get("title", "")), "og:description": description}
+    properties |= {"og:type": "website" if page == HOME else "article", "og:site_name": app.config.project}
+    tags = [f'<meta name="description" content="{escape(description)}" />']
+    tags += [f'<meta property="{name}" content="{escape(text)}" />' for name, text in properties.items()]
+    context["metatags"] = context.get("metatags", "") + "\n".join(tags)
+    for theirs, ours in FOLDED.items():
+        context["body"] = context.get("body", "").replace(theirs, ours)
+
+
+def first_sentences(doctree: nodes.document | None) -> str:
+    """The beginning of a page, at most 200 letters."""
+    paragraph = doctree.next_node(nodes.paragraph) if doctree is not None else None
+    text = DESCRIPTION if paragraph is None else " ".join(paragraph.astext().split())
+    return text if len(text) <= 200 else text[:200].rsplit(" ", 1)[0] + " …"
+
+
+def setup(app: Any) -> dict[str, bool]:
+    """What Sphinx calls."""
+    app.connect("source-read", insert_table)
+    app.connect("doctree-read", number_title, priority=400)  # before Sphinx collects the titles
+    app.connect("html-page-context", describe)
+    return {"parallel_read_safe": True}

@@ -1,0 +1,466 @@
+"""Chapter 12, "An image file of our own": its checkers, its figure, its control, and what it says of other formats."""
+
+import io
+import json
+import re
+import struct
+import zlib
+from datetime import UTC, datetime
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import nbformat
+import pytest
+import torch
+from PIL import Image
+
+import arlib
+from arlib import container
+from arlib.exercises import chapter12 as check
+
+ROOT = Path(__file__).resolve().parent.parent
+CHAPTER = "12-image-file"
+
+# What the documents that this book's subject comes from cite: arXiv numbers, DOIs and one issue.
+CITED = [
+    "1711.00937",  # VQ-VAE
+    "2012.09841",  # VQGAN
+    "2406.07548",  # BSQ
+    "2406.06525",  # LlamaGen
+    "2406.11838",  # MAR
+    "1611.01704",  # Ballé 2017
+    "1809.02736",  # Minnen 2018
+    "10.1145/214762.214771",  # Witten, Neal and Cleary
+    "2409.04410",  # Open-MAGVIT2
+    "2404.02905",  # VAR
+    "2412.01827",  # RandAR, by its name
+    "pytorch/issues/147889",
+]
+
+
+@pytest.fixture(scope="module")
+def notebook():
+    return nbformat.read(ROOT / "book" / f"{CHAPTER}.ipynb", as_version=4)
+
+
+@pytest.fixture(scope="module")
+def sources(notebook):
+    return [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+
+
+@pytest.mark.parametrize("work", CITED)
+def test_what_the_sources_cite_is_in_the_bibliography(work):
+    assert work in (ROOT / "book" / "bibliography.md").read_text(encoding="utf-8")
+
+
+# ---- Exercise 1 ------------------------------------------------------------------------------------------------------
+
+
+def right_chunks(
+    data, known, covers=4, order=">", skips=True, strict=True, checks="all", whole=True, ends=True, text=False, body=8
+):
+    """Right, but for what the options break."""
+    found, at, name = [], 0, b""
+    while name != b"IEND" and (ends or at < len(data)):
+        if at + 12 > len(data):
+            if whole:
+                raise ValueError("too short")
+            break
+        length, name = struct.unpack_from(order + "I4s", data, at)
+        end = at + 12 + length
+        if end > len(data) and whole:
+            raise ValueError("too short")
+        crc = zlib.crc32(data[at + covers : end - 4])
+        if (checks == "all" or (checks == "known" and name in known)) and data[end - 4 : end] != struct.pack(">I", crc):
+            raise ValueError("a wrong CRC")
+        if name in known:
+            found.append((name.decode() if text else name, data[at + body : end - 4]))
+        elif not name[0] & 0x20 and strict:
+            raise ValueError("critical")
+        elif not skips:
+            raise ValueError("unknown")
+        at = end
+    if at < len(data) and ends and whole:
+        raise ValueError("more")
+    return found
+
+
+def with_(**options):
+    return lambda data, known: right_chunks(data, known, **options)
+
+
+def unknown_too(data, known):
+    return right_chunks(data, known | {b"prIV", b"NEWS"})
+
+
+def no_struct(data, known):
+    """Unpacks beyond the end."""
+    try:
+        return right_chunks(data, known)
+    except ValueError as error:
+        if str(error) == "too short":
+            struct.unpack(">I", b"")
+        raise
+
+
+CHUNKS = [
+    (lambda data, known: None, "returns nothing yet"),
+    (lambda data, known: ..., "returns nothing yet"),
+    (with_(covers=8), "your CRC covers the body alone"),
+    (with_(covers=0), "your CRC covers the length too"),
+    (with_(order="<"), "you refuse good data"),
+    (with_(skips=False), "you refuse data with an unknown ancillary chunk"),
+    (unknown_too, "you return an unknown chunk"),
+    (with_(strict=False), "an unknown critical chunk"),
+    (with_(checks="none"), "a wrong CRC: ValueError"),
+    (with_(checks="known"), "a wrong CRC of a chunk that is skipped"),
+    (with_(ends=False), "data without an IEND"),
+    (with_(text=True), "names are bytes"),
+    (with_(body=4), "a body is not"),
+    (lambda data, known: dict(right_chunks(data, known)), "a list of pairs"),
+    (lambda data, known: right_chunks(data, known)[:-1], "you return the names"),
+    (no_struct, "raised error"),
+    (lambda data: [], "raised TypeError"),
+]
+
+
+def trailing(data, known):
+    """Forgets what follows IEND."""
+    end = data.index(b"IEND") + 8 if b"IEND" in data else len(data)
+    return right_chunks(data[:end], known)
+
+
+CHUNKS += [(trailing, "a byte after IEND"), (with_(checks="all", whole=False), "data without an IEND")]
+
+# ---- Exercise 2 ------------------------------------------------------------------------------------------------------
+
+BITS = [
+    (..., "there is no number yet"),
+    (20, "2^20 is the number of models"),
+    (39, "about one pair"),
+    (40, "a single new model"),
+    (58, "round up"),
+    (58.79, "which way do you round"),
+    (60, "each pair twice"),
+    (8, "a number of bytes"),
+    (64, "whole bytes"),
+    (32, "not that many"),  # the chapter's own
+    ("59", "one finite number"),
+]
+
+# ---- Exercise 3 ------------------------------------------------------------------------------------------------------
+
+TABLE = [zlib.crc32(bytes([byte])) ^ zlib.crc32(b"\0") for byte in range(256)]
+TOPS = {value >> 24: byte for byte, value in enumerate(TABLE)}
+
+
+def right_force(data, target):
+    """By running the table backwards: another way than the chapter's."""
+    state, goal, path = zlib.crc32(data) ^ 0xFFFFFFFF, target ^ 0xFFFFFFFF, []
+    for _ in range(4):
+        path.append(TOPS[goal >> 24])
+        goal = (goal ^ TABLE[path[-1]]) << 8 & 0xFFFFFFFF
+    given = bytearray()
+    for byte in reversed(path):
+        given.append((state ^ byte) & 0xFF)
+        state = state >> 8 ^ TABLE[byte]
+    return bytes(given)
+
+
+def in_front(data, target):
+    """Four bytes that would do before the data, by linear equations."""
+    nothing = zlib.crc32(bytes(4) + data)
+    goal = nothing ^ target
+    rows: list[tuple[int, int]] = []
+    for bit in range(32):
+        bits = 1 << bit
+        move = zlib.crc32(bits.to_bytes(4, "little") + data) ^ nothing
+        for other, its in rows:
+            if move ^ other < move:
+                move, bits = move ^ other, bits ^ its
+        rows.append((move, bits))
+        rows.sort(reverse=True)
+    chosen = 0
+    for move, bits in rows:
+        if goal ^ move < goal:
+            goal, chosen = goal ^ move, chosen ^ bits
+    return chosen.to_bytes(4, "little")
+
+
+FORCE = [
+    (lambda data, target: None, "returns nothing yet"),
+    (lambda data, target: right_force(data, target)[::-1], "the opposite order"),
+    (in_front, "in front of the data"),
+    (lambda data, target: struct.pack("<I", zlib.crc32(data)), "only appends a checksum"),
+    (lambda data, target: struct.pack("<I", target), "only appends a checksum"),
+    (lambda data, target: struct.pack("<I", zlib.crc32(data) ^ target), "your bytes give"),
+    (lambda data, target: data + right_force(data, target), "four bytes are asked for"),
+    (lambda data, target: 7, "bytes are asked for"),
+    (lambda data, target: right_force(data, 0), "your bytes give"),
+    (lambda data: b"", "raised TypeError"),
+]
+
+# ---- Exercise 4 ------------------------------------------------------------------------------------------------------
+
+
+def complaint(read, data):
+    try:
+        read(data)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def right_diagnosis(read, file):
+    damaged = complaint(read, file[:-1])
+    other_model = file[:4] + bytes([file[4] ^ 255]) + file[5:]
+    if not damaged:
+        return "no checksum"
+    if not complaint(read, other_model):
+        return "payload only"
+    later = b"PTB\x07" + file[4:]
+    if "version" in complaint(read, later):
+        return "nothing"
+    sealed = later[:12] + struct.pack("<I", zlib.crc32(later[16:], zlib.crc32(later[:12]))) + later[16:]
+    return "any version" if not complaint(read, sealed) else "version last"
+
+
+def swapped(one, other):
+    names = {one: other, other: one}
+    return lambda read, file: names.get(right_diagnosis(read, file), right_diagnosis(read, file))
+
+
+def without_repair(read, file):
+    found = right_diagnosis(read, file)
+    return "version last" if found == "any version" else found
+
+
+def header_first(read, file):
+    """A changed model that passes may mean either."""
+    found = right_diagnosis(read, file)
+    return "payload only" if found == "no checksum" else found
+
+
+DIAGNOSES = [
+    (lambda read, file: None, "returns nothing yet"),
+    (lambda read, file: "nothing", 'That is "any version", and you say "nothing"'),
+    (lambda read, file: "no checksum", 'one reader refuses all that it should. That is "nothing"'),
+    (swapped("nothing", "version last"), 'That is "nothing", and you say "version last"'),
+    (without_repair, "repair the checksum"),
+    (header_first, "change a byte of the payload"),
+    (swapped("payload only", "nothing"), 'you say "payload only"'),
+    (lambda read, file: "sleepy", "none of the names"),
+    (lambda read, file: read(file[:-1]), "raised ValueError"),
+    (lambda read: "nothing", "raised TypeError"),
+]
+
+# ---- Exercise 5 ------------------------------------------------------------------------------------------------------
+
+
+def right_unpack(data, most, more=1, eof=True, unused=True, wraps=True):
+    """Right, but for what the options break."""
+    stream = zlib.decompressobj()
+    try:
+        content = stream.decompress(data, most + more)
+    except zlib.error:
+        if not wraps:
+            raise
+        raise ValueError("damaged") from None
+    if len(content) > most:
+        raise ValueError("too large")
+    if (eof and not stream.eof) or (unused and stream.unused_data):
+        raise ValueError("not whole")
+    return content
+
+
+def afterwards(data, most):
+    """Unpacks it all, and looks at the size when it is too late."""
+    try:
+        content = zlib.decompress(data)
+    except zlib.error as error:
+        raise ValueError("damaged") from error
+    if len(content) > most:
+        raise ValueError("too large")
+    return content
+
+
+def cut(data, most):
+    return zlib.decompressobj().decompress(data, most)
+
+
+UNPACK = [
+    (lambda data, most: None, "returns nothing yet"),
+    (afterwards, "the bomb went off"),
+    (lambda data, most: zlib.decompress(data), "a content of 64 MB"),
+    (cut, "a content of 64 MB"),
+    (lambda data, most: right_unpack(data, most, eof=False), "cut short"),
+    (lambda data, most: right_unpack(data, most, unused=False), "something after it"),
+    (lambda data, most: right_unpack(data, most, wraps=False), "raised error"),
+    (lambda data, most: right_unpack(data, most - 1), "you refuse a content of 5,000 bytes"),
+    (lambda data, most: right_unpack(data, most + 1), "one byte too many"),
+    (lambda data, most: right_unpack(data, most).decode("latin1"), "something else than the content"),
+    (lambda data: b"", "raised TypeError"),
+]
+
+WRONG = [
+    *((check.chunks, answer, reason) for answer, reason in CHUNKS),
+    *((check.hash_bits, answer, reason) for answer, reason in BITS),
+    *((check.force, answer, reason) for answer, reason in FORCE),
+    *((check.what_is_wrong, answer, reason) for answer, reason in DIAGNOSES),
+    *((check.unpack, answer, reason) for answer, reason in UNPACK),
+]
+
+
+@pytest.mark.parametrize(("checker", "answer", "reason"), WRONG)
+def test_a_wrong_answer_is_told_why(checker, answer, reason):
+    verdict = checker(answer)
+    assert not verdict
+    assert reason in verdict.reason
+
+
+RIGHT = [
+    (check.chunks, right_chunks),
+    (check.chunks, lambda data, known: tuple(map(list, right_chunks(data, known)))),
+    (check.hash_bits, 59),
+    (check.hash_bits, torch.tensor(59.0)),
+    (check.force, right_force),
+    (check.force, lambda data, target: bytearray(right_force(data, target))),
+    (check.what_is_wrong, right_diagnosis),
+    (check.unpack, right_unpack),
+    (check.unpack, lambda data, most: bytearray(right_unpack(data, most))),
+]
+
+
+@pytest.mark.parametrize(("checker", "answer"), RIGHT)
+def test_other_right_answers_are_right(checker, answer):
+    assert checker(answer)
+
+
+def names_of(sources, start, **names):
+    """The names that the cell with a line `start` defines."""
+    [source] = [source for source in sources if re.search(rf"^{re.escape(start)}", source, re.M)]
+    source = source[source.index(start) :]
+    exec(re.split(r"\n\n\n(?!def )", source)[0].rstrip(), names)
+    return names
+
+
+def test_the_chapters_own_functions_are_no_answers(sources):
+    write = names_of(sources, "def write(", struct=struct, zlib=zlib, torch=torch)["write"]
+    assert not check.force(lambda data, target: write("00000000", torch.zeros(1), data)[12:16])
+    assert not check.what_is_wrong(lambda read, file: "any version" if file[3] != 1 else "nothing")
+    refused = names_of(sources, "def refused(", container=container)["refused"]
+    assert not check.chunks(lambda data, known: refused(data))
+    assert not check.unpack(lambda data, most: zlib.compress(data, 9))  # the bomb's own call
+
+
+def test_the_solution_of_exercise_1_reads_a_real_png(sources):
+    names = names_of(sources, "def chunks_solution(", struct=struct, zlib=zlib, check=check)
+    content = io.BytesIO()
+    Image.new("RGB", (150, 100), "red").save(content, "PNG")
+    found = names["chunks_solution"](content.getvalue()[8:], {b"IHDR", b"IDAT", b"IEND"})
+    assert [name for name, _ in found] == [b"IHDR", b"IDAT", b"IEND"]
+    assert struct.unpack_from(">II", found[0][1]) == (150, 100)
+
+
+# ---- The control for JupyterLab --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def control(sources, monkeypatch):
+    """The cell of the control, run as in JupyterLab, and the figures that it shows."""
+    monkeypatch.setattr(plt, "show", lambda: None)
+    monkeypatch.setenv("JPY_SESSION_NAME", "12-image-file.ipynb")
+    shown = []
+    [source] = [source for source in sources if "def file_of" in source]
+    [imports] = [source for source in sources if source.startswith("import base64")]
+    names: dict = {}
+    exec(imports[: imports.index("torch.set_num_threads")], names)
+    names["display"] = lambda *given: shown.extend(given)
+    exec(source, names)
+    return names, shown
+
+
+def test_an_uploaded_picture_gives_its_file(control, capsys):
+    names, shown = control
+    upload, out = shown[:2]
+    content = io.BytesIO()
+    Image.linear_gradient("L").resize((320, 200)).convert("RGB").save(content, "JPEG")
+    names["plt"].close("all")
+    told = {"name": "a.jpg", "type": "image/jpeg", "size": content.tell(), "last_modified": datetime.now(tz=UTC)}
+    upload.value = ({**told, "content": content.getvalue()},)
+    (link,) = shown[2:]
+    file = re.search('base64,([^"]+)"', link.data)
+    assert file is not None
+    data = names["base64"].b64decode(file[1])
+    assert arlib.decompress(data).shape == (100, 150, 3)
+    assert f"the .ptb has {len(data)}" in str(out.outputs) + capsys.readouterr().out
+
+
+def test_what_is_no_picture_is_said_to_be_none(control, capsys):
+    names, shown = control
+    assert names["file_of"](b"PTB\1") is None
+    assert "can't read" in capsys.readouterr().out
+    assert len(shown) == 2
+
+
+def test_the_page_carries_no_widget(notebook):
+    assert "widgets" not in notebook.metadata or not any(notebook.metadata.widgets.values())
+    assert "widget-view" not in json.dumps([cell.get("outputs", []) for cell in notebook.cells])
+
+
+# ---- The figure ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def values(notebook):
+    [html] = [
+        output.data["text/html"]
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if 'data-figure="fields"' in output.get("data", {}).get("text/html", "")
+    ]
+    assert len(html) < 150_000
+    [found] = re.findall(r"^const data = (.*);$", html, re.MULTILINE)
+    return json.loads(found)
+
+
+def quiet(values, kept):
+    return sum(not kept & set(file) for damage in values["damages"] for file in damage["objecting"])
+
+
+def test_the_figure_knows_what_the_ladder_says(values):
+    assert quiet(values, {"coder", "version", "model", "file", "tokens"}) == 8
+    assert quiet(values, {"coder", "version", "tokens"}) == 8
+    assert quiet(values, {"coder", "version", "model", "file"}) > 8
+    assert quiet(values, {"key"}) == 24  # the file is genuine where only its reader is wrong
+    assert quiet(values, {"key", "version", "tokens"}) == 0
+
+
+def shown(figure, name):
+    return figure.locator(f'[data-name="{name}"]').text_content()
+
+
+@pytest.mark.browser
+def test_fields(figure, values):
+    it = figure(CHAPTER, "fields")
+    assert shown(it, "size") == "0 bytes"
+    assert shown(it, "quiet") == f"{quiet(values, {'coder'})} of 56"
+    it.get_by_label("tokens' checksum").check()
+    it.get_by_label("magic and version").check()
+    assert shown(it, "size") == "8 bytes"
+    assert shown(it, "quiet") == "8 of 56"
+    assert shown(it, "cut in half") == "8 after decoding"
+    assert shown(it, "from a later version") == "8 refused at once"
+    assert shown(it, "forged, both checksums right") == "8 come out wrong"
+    it.get_by_label("file's checksum").check()
+    assert shown(it, "cut in half") == "8 refused at once"
+    it.get_by_label("a secret key").check()
+    assert shown(it, "quiet") == "0 of 56"
+    assert shown(it, "size") == "44 bytes"
+
+
+@pytest.mark.browser
+def test_the_figure_fits_a_phone(figure):
+    it = figure(CHAPTER, "fields")
+    it.page.set_viewport_size({"width": 400, "height": 900})
+    assert it.page.evaluate("document.documentElement.scrollWidth") <= 400

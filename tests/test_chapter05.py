@@ -247,9 +247,8 @@ def test_the_figure_packs_as_the_library_does(figure, tokens):
     it.get_by_label("the highest bit first", exact=True).check()
     bits = np.unpackbits(np.frombuffer(packed, np.uint8))[:30].reshape(3, 10).astype(int)
     assert shown(it, "read") == ", ".join(str(value) for value in (bits << np.arange(10)).sum(1))
-    assert shown(it, "verdict").startswith(
-        "all three" if tokens == (0, 0, 0) else str((bits << np.arange(10)).size // 10)
-    )
+    palindrome = tokens == (0, 0, 0)
+    assert shown(it, "verdict") == ("all three are right" if palindrome else "3 of 3 wrong, and nothing complains")
 
 
 @pytest.mark.browser

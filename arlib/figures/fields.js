@@ -19,7 +19,7 @@ export default {
         else kept.delete(field.name);
         draw();
       });
-      group.append(element("label", {}, input, ` ${field.label}${field.bytes ? `, ${field.bytes}` : ""}`));
+      group.append(element("label", {}, input, ` ${field.label}${field.bytes ? ` (${field.bytes} bytes)` : ""}`));
     }
 
     const rows = damages.map((damage) => {

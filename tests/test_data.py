@@ -217,6 +217,8 @@ def test_transparent_grey_palette_and_turned_pictures_are_read(tmp_path):
     assert (data.read_image(tmp_path / "clear.png") == 255).all()
     Image.new("L", (150, 100), 77).save(tmp_path / "grey.png")
     assert (data.read_image(tmp_path / "grey.png") == 77).all()
+    Image.fromarray(np.full((100, 150), 77 * 256 + 200, np.uint16)).save(tmp_path / "sixteen bits.png")
+    assert (data.read_image(tmp_path / "sixteen bits.png") == 77).all()
     Image.new("P", (150, 100)).save(tmp_path / "palette.png")
     assert data.read_image(tmp_path / "palette.png").shape == (100, 150, 3)
     exif = Image.Exif()

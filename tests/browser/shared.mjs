@@ -3,6 +3,8 @@ import fs from "node:fs";
 import path from "node:path";
 import url from "node:url";
 
+import { ptb, shipped } from "../../arlib/browser/ptb.mjs";
+
 const HERE = path.dirname(url.fileURLToPath(import.meta.url));
 const GOLDEN = path.join(HERE, "..", "golden");
 
@@ -49,4 +51,17 @@ function tokenSet(bytes) {
   };
   const tokens = labels.map((_, grid) => Int32Array.from({ length }, (__, i) => token(grid * length + i)));
   return { tokens, labels };
+}
+
+/** The codec `tiny` of layers.json. */
+export function tinyCodec() {
+  const { weights } = cases("layers.json");
+  const [prior, tokenizer] = ["prior-tiny", "tokenizer-tiny"].map((name) => bytesOf(weights[name]));
+  return ptb.loadModels({ prior, tokenizer, shipped: shipped() });
+}
+
+/** The picture that tools/browser_pictures.py draws by the same formula. */
+export function drawn(height, width, channels) {
+  const data = Uint8Array.from({ length: height * width * channels }, (_, i) => (i * i * 31 + 7 * i) % 251);
+  return { height, width, channels, data };
 }

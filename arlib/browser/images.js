@@ -130,22 +130,24 @@
     return a <= b && a <= c ? left : b <= c ? above : corner;
   }
 
-  /** Numbers to red, green, blue and alpha: `{height, width, channels: 4 or 2, data}`, with `grey` where two. */
+  /** Numbers to red, green, blue and alpha: `{height, width, channels: 4, data}`, with Pillow's ways: of 16 bits it takes
+   *  the upper eight, and a color that is named as transparent it compares by its lower eight. */
   function colored(numbers, { width, height, depth, type, count }, { PLTE: palette = [], tRNS: clear = null }) {
     const data = new Uint8Array(width * height * 4);
-    const levels = (1 << depth) - 1;
-    const level = (x) => (depth === 16 ? x >> 8 : depth === 8 ? x : (x * 255) / levels);
-    const hidden = clear && type !== 3 ? Array.from({ length: count }, (_, i) => (clear[2 * i] << 8) | clear[2 * i + 1]) : null;
+    const most = (1 << Math.min(depth, 8)) - 1;
+    const level = (x) => (depth < 16 ? (x * 255) / most : x >> 8);
+    const hidden = clear && type !== 3 ? [0, 1, 2].slice(0, count).map((i) => clear[2 * i + 1]) : null;
+    if (hidden && depth === 1) hidden[0] *= 255;
     for (let i = 0; i < width * height; i++) {
       const pixel = numbers.subarray(i * count, (i + 1) * count);
-      let rgba;
-      if (type === 3) rgba = [0, 1, 2].map((j) => palette[3 * pixel[0] + j] ?? 0).concat(clear?.[pixel[0]] ?? 255);
-      else {
-        const alpha = hidden ? (hidden.every((x, j) => x === pixel[j]) ? 0 : 255) : 255;
-        if (count < 3) rgba = [level(pixel[0]), level(pixel[0]), level(pixel[0]), count === 2 ? level(pixel[1]) : alpha];
-        else rgba = [level(pixel[0]), level(pixel[1]), level(pixel[2]), count === 4 ? level(pixel[3]) : alpha];
+      if (type === 3) {
+        const color = [0, 1, 2].map((j) => palette[3 * pixel[0] + j] ?? 0);
+        data.set([...color, clear?.[pixel[0]] ?? 255], 4 * i);
+        continue;
       }
-      data.set(rgba, 4 * i);
+      const levels = Array.from(pixel, level);
+      const alpha = count % 2 === 0 ? levels.pop() : hidden?.every((x, j) => x === levels[j]) ? 0 : 255;
+      data.set(levels.length === 1 ? [levels[0], levels[0], levels[0], alpha] : [...levels, alpha], 4 * i);
     }
     return { height, width, channels: 4, data };
   }
@@ -241,16 +243,30 @@
     const { channels } = picture;
     const columns = resampling(picture.width, Math.fround(left), Math.fround(left + across), width);
     const rows = resampling(picture.height, Math.fround(top), Math.fround(top + down), height);
-    const wide = { height: picture.height, width, channels, data: new Uint8Array(picture.height * width * channels) };
-    if (!columns) wide.data = picture.data;
-    for (let y = 0; columns && y < wide.height; y++) {
-      resample(picture.data, wide.data, columns, channels, y * picture.width * channels, y * width * channels, channels);
-    }
-    if (!rows) return wide;
-    const out = { height, width, channels, data: new Uint8Array(height * width * channels) };
-    for (let x = 0; x < width; x++) resample(wide.data, out.data, rows, channels, x * channels, x * channels, width * channels);
-    return out;
+    // The sums of the first pass are rounded before the second: which comes first changes pixels. This is Pillow 13's rule.
+    const upright = picture.height > height && picture.height - height > 2 * (picture.width - width);
+    if (upright) return resampledAcross(resampledDown(picture, rows), columns);
+    return resampledDown(resampledAcross(picture, columns), rows);
   };
+
+  function resampledAcross(picture, columns) {
+    if (!columns) return picture;
+    const { height, channels } = picture;
+    const out = { height, width: columns.length, channels, data: new Uint8Array(height * columns.length * channels) };
+    for (let y = 0; y < height; y++) {
+      const [source, target] = [y * picture.width * channels, y * out.width * channels];
+      for (let i = 0; i < channels; i++) resample(picture.data, out.data, columns, source + i, target + i, channels);
+    }
+    return out;
+  }
+
+  function resampledDown(picture, rows) {
+    if (!rows) return picture;
+    const { width, channels } = picture;
+    const out = { height: rows.length, width, channels, data: new Uint8Array(rows.length * width * channels) };
+    for (let i = 0; i < width * channels; i++) resample(picture.data, out.data, rows, i, i, width * channels);
+    return out;
+  }
 
   const UNIT = 1 << 22; // what a weight of 1 is
 
@@ -276,15 +292,13 @@
     return sinc(x) * sinc(x / 3);
   }
 
-  /** One line of new pixels, `step` numbers from one to the next in either. */
-  function resample(from, to, weighted, channels, source, target, step) {
-    for (let channel = 0; channel < channels; channel++) {
-      for (let i = 0; i < weighted.length; i++) {
-        const [low, weights] = weighted[i];
-        let sum = UNIT / 2;
-        for (let j = 0; j < weights.length; j++) sum += from[source + (low + j) * step + channel] * weights[j];
-        to[target + i * step + channel] = Math.max(0, Math.min(255, Math.floor(sum / UNIT)));
-      }
+  /** One line of new numbers, `step` from one to the next in either picture. */
+  function resample(from, to, weighted, source, target, step) {
+    for (let i = 0; i < weighted.length; i++) {
+      const [low, weights] = weighted[i];
+      let sum = UNIT / 2;
+      for (let j = 0; j < weights.length; j++) sum += from[source + (low + j) * step] * weights[j];
+      to[target + i * step] = Math.max(0, Math.min(255, Math.floor(sum / UNIT)));
     }
   }
 })((globalThis.ptb ??= {}));

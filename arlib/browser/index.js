@@ -28,7 +28,7 @@
 //   model.sample({ seed, temperature, topK, keepRows, tokens, label, onToken }) -> { tokens, picture, bits }
 //       tokens that nobody has chosen: drawn from the prior, as arlib.sampling.generate draws them with the same seed.
 //       With `keepRows`, the first so many rows of the grid are those of `tokens`. All settings may be left out.
-//   model.decodeRandom(payload, { label, onToken })  -> { tokens, picture, bits }
+//   model.decodeRandom(payload, { onToken })         -> { tokens, picture, bits, label }
 //       any bytes at all as what the range coder wrote, without header and checksums: random ones are another way to
 //       sample, those of a file show what a changed bit does.
 //   model.paint(tokens) -> picture, model.tokens(picture, label) -> tokens: the tokenizer alone
@@ -87,10 +87,11 @@
       });
     }
 
-    decodeRandom(payload, { label = null, onToken } = {}) {
-      this.codec.checkLabel(label);
+    decodeRandom(payload, { onToken } = {}) {
       const decoder = new ptb.Decoder(payload);
-      return this.speak(label, onToken, (logits) => decoder.decode(ptb.cumulate(ptb.weigh(logits))));
+      const label = this.codec.readLabel(decoder);
+      const decoded = (logits) => decoder.decode(ptb.cumulate(ptb.weigh(logits)));
+      return { label, ...this.speak(label, onToken, decoded) };
     }
 
     tokens(picture, label = null) {

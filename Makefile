@@ -43,7 +43,7 @@ test: lint book
 check: $(INSTALLED)
 	@test -n "$(wildcard book/$(CHAPTER)-*.ipynb)" || { echo "Which chapter? make check CHAPTER=07, with two digits."; exit 2; }
 	$(BIN)/pytest --nbval --nbval-current-env --nbval-kernel-startup-timeout 600 \
-		$(wildcard book/$(CHAPTER)-*.ipynb) $(wildcard tests/test_chapter$(CHAPTER).py)
+		$(wildcard book/$(CHAPTER)-*.ipynb) $(wildcard tests/test_chapter$(CHAPTER)*.py)
 
 # requirements.txt names what the project uses itself; this keeps the versions of all that comes along with it. (Builds of
 # torch differ in what follows their version, so that one stays out.)

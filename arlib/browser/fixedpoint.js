@@ -3,29 +3,14 @@
 // exact, in whatever order it is summed.
 "use strict";
 ((ptb) => {
-  const EXACT = 9007199254740992; // 2^53
-  const LARGEST = (1 << 22) - 1; // where activations, in units of 2^-14, saturate
-  const UNIT = 1 << 14;
-  const FINE = 1 << 24;
-  const SCALE = 1 << 22;
-  const TO_WEIGHT = 1 / (1 << 30); // from units of 2^-(24 + 22) to those of a weight, 2^-16
-  const TO_UNIT = 1 / (1 << 16); // from a product's units of 2^-30 to an activation's
+  const TO_UNIT = 1 / (1 << 16); // from a product's units of 2^-30 to an activation's, 2^-14
   const TO_LOGIT = 1 / (1 << 20); // and to a logit's, 2^-10
-  const TO_SCORE = 1 / (1 << 18); // from units of 2^-28 to the table's
-  const TO_NORM = 1 / (FINE * 1024); // from units of 2^-48 to an activation's
-  const ADDED = ["start", "embedding.weight", "positions", "classes", "places"];
-  const SAID = "speaker.said.weight";
-  const { rint } = ptb;
+  const TO_SCORE = 1 / (1 << 18); // from units of 2^-28 to the step of the tables, 2^-10
+  const TO_NORM = 1 / (1 << 24) / 1024; // from units of 2^-48 to an activation's
+  const SAID = "speaker.said.weight"; // what is added for each code of a place that has been said
+  const { rint, LARGEST } = ptb;
 
-  const saturated = (x) => Math.max(-LARGEST, Math.min(LARGEST, x));
-
-  /** The root of a BigInt, rounded down. */
-  function wholeRoot(square) {
-    let root = BigInt(Math.floor(Math.sqrt(Number(square))));
-    while (root * root > square) root--;
-    while ((root + 1n) * (root + 1n) <= square) root++;
-    return root;
-  }
+  const saturated = (x) => (x > LARGEST ? LARGEST : x < -LARGEST ? -LARGEST : x);
 
   /** A vector of a table, added to x. */
   function add(x, table, row = 0) {
@@ -40,19 +25,12 @@
       this.codebooks = config.codebooks ?? 1;
       this.vocabulary = config.vocabulary;
       this.length = config.length;
-      this.rows = config.length / this.codebooks;
-      this.headWidth = config.width / config.heads;
       this.trace = null;
-      const width = BigInt(config.width);
-      this.epsilon = Number((width << 28n) / 100000n);
-      this.rootWidth = Number(wholeRoot(width << 96n));
-      this.bound("attended values", this.rows * (1 << 20) * LARGEST);
-      this.bound("differences of scores", 2 * this.headWidth * LARGEST * LARGEST);
-      this.bound("squares in a norm", config.width * LARGEST * LARGEST + this.epsilon);
-      this.integers = this.rounded(weights);
+      Object.assign(this, ptb.twinSizes(config));
+      this.integers = ptb.integersOf({ config, weights });
       this.matrices = {};
       for (const [name, { shape, data }] of Object.entries(this.integers)) {
-        if (!ADDED.includes(name) && name !== SAID) this.matrices[name] = ptb.packed(data, ...shape);
+        if (ptb.isMatrix(name)) this.matrices[name] = ptb.packed(data, ...shape);
       }
       const { data } = this.integers["head.weight"];
       const size = this.vocabulary * config.width;
@@ -61,71 +39,14 @@
       );
     }
 
-    bound(name, largest, limit = EXACT) {
-      if (largest < limit) return;
-      throw new ptb.CodecError(
-        `This prior has no twin: ${name} could reach ${Math.floor(largest).toLocaleString("en-US")}, and must stay ` +
-          `below ${limit.toLocaleString("en-US")}. Its weights are too large, or it is too wide or too long.`,
-      );
-    }
-
-    /** The weights as integers, by name `{shape, data}`: what an input is a sum of as activations, then the matrices,
-     *  with the gain of the norm before them and, in the rows that make the query, 1/√head_width. */
-    rounded(weights) {
-      const integers = {};
-      const added = ADDED.filter((name) => name in weights);
-      const terms = Math.max("positions" in weights && added.length > 3 ? 3 : 2, this.codebooks + 1);
-      for (const name of [...added, SAID].filter((each) => each in weights)) {
-        const { shape, data } = weights[name];
-        integers[name] = { shape, data: data.map((x) => rint(x * UNIT)) };
-        const largest = integers[name].data.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
-        this.bound(name, terms * largest, LARGEST + 1);
-      }
-      for (const name of Object.keys(weights)) {
-        if (!(name in integers) && !name.includes("norm")) integers[name] = this.matrix(weights, name);
-      }
-      return integers;
-    }
-
-    matrix(weights, name) {
-      const norm = name
-        .replace("attention.query_key_value", "attention_norm")
-        .replace("up", "mlp_norm")
-        .replace("head", "norm");
-      const { shape, data } = weights[name];
-      const [rows, columns] = shape;
-      const gains = norm === name ? null : weights[norm].data;
-      const narrow = Number(wholeRoot((1n << 44n) / BigInt(this.headWidth)));
-      const integers = new Float64Array(data.length);
-      for (let row = 0; row < rows; row++) {
-        const scale = name.includes("query") && row < Math.floor(rows / 3) ? narrow : SCALE;
-        let sum = 0;
-        for (let i = row * columns; i < (row + 1) * columns; i++) {
-          const fine = rint(data[i] * (gains ? gains[i - row * columns] : 1) * FINE);
-          this.bound(name, Math.abs(fine) * SCALE);
-          integers[i] = rint(fine * scale * TO_WEIGHT);
-          sum += Math.abs(integers[i]);
-        }
-        this.bound(name, sum * LARGEST);
-      }
-      return { shape, data: integers };
-    }
-
-    /** The SHA-256 of all that fixes the frequencies, as `Twin.digest` of the Python library has it. */
     digest() {
-      const tables = Object.entries(ptb.tables()).map(([name, data]) => [name, { shape: [data.length], data }]);
-      const all = [...tables, ...Object.entries(this.integers)].sort(([one], [other]) => (one < other ? -1 : 1));
-      const parts = [text(`arlib.fixedpoint, rule 1: ${python(this.config)}`)];
-      for (const [name, { shape, data }] of all) {
-        parts.push(text(`\n${name} [${shape.join(", ")}]: `), eightBytes(data));
-      }
-      return ptb.hex(ptb.sha256(parts));
+      return ptb.digestOf(this.config, this.integers);
     }
 
     /** An empty cache; `order` is the place of each token in reading order, `label` a class or -1. */
     newCache(order = null, label = -1) {
       const { width, depth } = this.config;
-      const empty = () => Array.from({ length: depth }, () => new Float64Array(this.rows * width));
+      const empty = () => Array.from({ length: depth }, () => new Float64Array((this.rows + 3) * width));
       return { keys: empty(), values: empty(), read: 0, order, label, heard: null, place: null };
     }
 
@@ -160,14 +81,15 @@
       return this.logits(this.perceptron(cache.heard.map(saturated), "speaker."), book);
     }
 
-    /** Add a token that was said to what the next row will read, and to what the next code of its place is asked with. */
+    /** Add a token that was said to what the next row will read, and to what the next code of its place is told. */
     hear(token, cache) {
       const before = (cache.read - 1) % this.codebooks;
+      const said = cache.order?.[cache.read - 1] ?? cache.read - 1;
       const row = token + before * this.vocabulary;
       if (before === 0) cache.place = new Float64Array(this.config.width);
       add(cache.place, this.integers["embedding.weight"], row);
       if (cache.read % this.codebooks) add(cache.heard, this.integers[SAID], row);
-      if ("places" in this.integers) add(cache.place, this.integers.places, cache.order?.[cache.read - 1] ?? cache.read - 1);
+      if ("places" in this.integers) add(cache.place, this.integers.places, said);
     }
 
     start(label) {
@@ -186,17 +108,16 @@
         const name = `blocks.${block}.`;
         const [keys, values] = [cache.keys[block], cache.values[block]];
         const queries = rows.map((x, i) => {
-          const split = this.product(name + "attention.query_key_value.weight", this.normalise(x)).map(saturated);
+          const split = this.product(name + "attention.query_key_value.weight", this.normalise(x));
           this.trace?.(name + "attention.query_key_value", split);
           keys.set(split.subarray(width, 2 * width), (first + i) * width);
           values.set(split.subarray(2 * width), (first + i) * width);
-          return split.subarray(0, width);
+          return split;
         });
         rows = rows.map((x, i) => {
           const attended = this.attend(queries[i], keys, values, cache.rows);
           this.trace?.(name + "attention", attended);
-          const out = this.product(name + "attention.out.weight", attended);
-          const next = this.perceptron(out.map((y, j) => saturated(y + x[j])), name);
+          const next = this.perceptron(this.product(name + "attention.out.weight", attended, x), name);
           this.trace?.(name, next);
           return next;
         });
@@ -210,11 +131,11 @@
       const end = gelu.length - 1;
       const hidden = this.product(name + "up.weight", this.normalise(x));
       for (let i = 0; i < hidden.length; i++) {
-        const y = saturated(hidden[i]);
-        hidden[i] = (y > 0 ? y : 0) - gelu[Math.min(end, rint(Math.abs(y) / 16))];
+        const y = hidden[i];
+        hidden[i] = y > 0 ? y - gelu[Math.min(end, rint(y / 16))] : 0 - gelu[Math.min(end, rint(-y / 16))];
       }
       this.trace?.(name + "gelu", hidden);
-      return this.product(name + "down.weight", hidden).map((y, i) => saturated(y + x[i]));
+      return this.product(name + "down.weight", hidden, x);
     }
 
     logits(x, book) {
@@ -223,14 +144,18 @@
       return logits;
     }
 
-    product(name, x) {
+    /** A matrix times activations, added to others where there are any: activations, saturated. */
+    product(name, x, added = null) {
       const matrix = this.matrices[name];
       const sums = ptb.multiply(matrix, x, new Float64Array(matrix.rows));
-      for (let i = 0; i < sums.length; i++) sums[i] = rint(sums[i] * TO_UNIT);
+      for (let i = 0; i < sums.length; i++) {
+        const sum = rint(sums[i] * TO_UNIT);
+        sums[i] = saturated(added === null ? sum : sum + added[i]);
+      }
       return sums;
     }
 
-    /** x · √width / √(sum of squares): a root and a quotient rounded down, whatever the last bits of √ and ÷ are. */
+    /** x · √width / √(sum of squares): a root and a quotient rounded down, whatever √ and ÷ give as their last bits. */
     normalise(x) {
       let square = this.epsilon;
       for (let i = 0; i < x.length; i++) square += x[i] * x[i];
@@ -244,34 +169,57 @@
       return out;
     }
 
-    /** Attention of one query `(width,)` over the first `count` rows of keys and values, head by head. */
+    /** Attention of one query over the first `count` rows of keys and values, head by head. Four rows are read at a time;
+     *  those beyond `count` weigh nothing. */
     attend(query, keys, values, count) {
-      const { attention } = ptb.tables();
-      const end = attention.length - 1;
       const { headWidth } = this;
       const { width } = this.config;
       const attended = new Float64Array(width);
-      const scores = new Float64Array(count);
+      const powers = new Float64Array(4 * Math.ceil(count / 4));
       for (let head = 0; head < width; head += headWidth) {
-        let most = -Infinity;
-        for (let row = 0; row < count; row++) {
-          let score = 0;
-          for (let i = head; i < head + headWidth; i++) score += query[i] * keys[row * width + i];
-          scores[row] = score;
-          if (score > most) most = score;
+        for (let row = 0; row < count; row += 4) {
+          let [a, b, c, d] = [0, 0, 0, 0];
+          for (let i = head, p = row * width + head; i < head + headWidth; i++, p++) {
+            const x = query[i];
+            a += x * keys[p];
+            b += x * keys[p + width];
+            c += x * keys[p + 2 * width];
+            d += x * keys[p + 3 * width];
+          }
+          powers[row] = a;
+          powers[row + 1] = b;
+          powers[row + 2] = c;
+          powers[row + 3] = d;
         }
-        let total = 0;
-        for (let row = 0; row < count; row++) {
-          const power = attention[Math.min(end, rint((most - scores[row]) * TO_SCORE))];
-          if (power === 0) continue;
-          total += power;
-          for (let i = head; i < head + headWidth; i++) attended[i] += power * values[row * width + i];
+        const total = exponentiate(powers, count);
+        for (let row = 0; row < count; row += 4) {
+          const [a, b, c, d] = [powers[row], powers[row + 1], powers[row + 2], powers[row + 3]];
+          if (a + b + c + d === 0) continue;
+          for (let i = head, p = row * width + head; i < head + headWidth; i++, p++) {
+            const sum = a * values[p] + b * values[p + width] + c * values[p + 2 * width];
+            attended[i] += sum + d * values[p + 3 * width];
+          }
         }
         for (let i = head; i < head + headWidth; i++) attended[i] = floored(attended[i], total);
       }
       return attended;
     }
   };
+
+  /** The first `count` scores to exp(score - largest) in units of 2^-20, the others to 0; gives their sum. */
+  function exponentiate(scores, count) {
+    const { attention } = ptb.tables();
+    const end = attention.length - 1;
+    let most = -Infinity;
+    for (let row = 0; row < count; row++) most = Math.max(most, scores[row]);
+    let total = 0;
+    for (let row = 0; row < count; row++) {
+      scores[row] = attention[Math.min(end, rint((most - scores[row]) * TO_SCORE))];
+      total += scores[row];
+    }
+    scores.fill(0, count);
+    return total;
+  }
 
   /** What each symbol weighs, exp(logit - largest logit) in units of 2^-36. */
   ptb.weigh = (logits) => {
@@ -296,27 +244,8 @@
     const [side, coarser] = [sides[scale], sides[scale - 1]];
     const first = total(sides.slice(0, scale - 1));
     const above = (cell) => Math.floor((cell * coarser) / side);
-    return Array.from({ length: side * side }, (_, i) => first + above(Math.floor(i / side)) * coarser + above(i % side));
+    const parent = (row, column) => first + above(row) * coarser + above(column);
+    return Array.from({ length: side * side }, (_, i) => parent(Math.floor(i / side), i % side));
   }
 
-  const text = (words) => new TextEncoder().encode(words);
-
-  /** Integers as eight bytes each, the lowest first. */
-  function eightBytes(data) {
-    const view = new DataView(new ArrayBuffer(8 * data.length));
-    data.forEach((x, i) => {
-      const high = Math.floor(x / 4294967296);
-      view.setUint32(8 * i, x - high * 4294967296, true);
-      view.setInt32(8 * i + 4, high, true);
-    });
-    return new Uint8Array(view.buffer);
-  }
-
-  /** JSON as Python writes it, with sorted keys and blanks. */
-  function python(value) {
-    if (Array.isArray(value)) return `[${value.map(python).join(", ")}]`;
-    if (value === null || typeof value !== "object") return JSON.stringify(value);
-    const keys = Object.keys(value).sort();
-    return `{${keys.map((key) => `${JSON.stringify(key)}: ${python(value[key])}`).join(", ")}}`;
-  }
 })((globalThis.ptb ??= {}));

@@ -30,14 +30,17 @@
   };
 
   /** A prior and the tokenizer whose tokens it has learned, as `readWeights` gives them. `grid` is the shape of a
-   *  picture's tokens, `size` its height and width, `classes` how many labels the prior knows. Throws `CodecError`. */
+   *  picture's tokens, `size` its height and width, `classes` how many labels the prior knows, `passes` how many passes of
+   *  the twin it takes to decode a file. Throws `CodecError`. */
   ptb.Codec = class Codec {
     constructor(prior, tokenizer, shipped = {}) {
       if (prior.kind !== "prior" || tokenizer.kind !== "tokenizer") {
         throw new ptb.CodecError("A codec is made of the weights of a prior and of a tokenizer, in this order.");
       }
       if (!prior.config.shift) {
-        throw new ptb.CodecError("This prior reads the token that it should predict (shift=False): no decoder can do that.");
+        throw new ptb.CodecError(
+          "This prior reads the token that it should predict (shift=False): no decoder can do that.",
+        );
       }
       if (!`sha256:${tokenizer.sha256}`.startsWith(prior.tokenizer)) {
         throw new ptb.CodecError("The prior has learned the tokens of another tokenizer than this one.");
@@ -47,6 +50,7 @@
       this.tokenizer = new ptb.Tokenizer(tokenizer);
       this.grid = prior.grid.split("×").map(Number);
       this.length = prior.config.length;
+      this.passes = prior.config.scales?.length ?? this.length;
       this.classes = prior.config.classes ?? 0;
       this.order = "order" in prior ? namedOrder(prior.order, this.length) : null;
       const sides = this.tokenizer.quantizer.sides;
@@ -66,7 +70,8 @@
         );
       }
       if (picture.channels !== this.tokenizer.channels) {
-        throw new ptb.CodecError(`encode takes (B, H, W, ${this.tokenizer.channels}) uint8, not ${picture.channels} channels.`);
+        const { channels } = this.tokenizer;
+        throw new ptb.CodecError(`encode takes (B, H, W, ${channels}) uint8, not ${picture.channels} channels.`);
       }
       return this.tokenizer.encode(picture, this.tokenizer.qualities ? label : null);
     }
@@ -76,7 +81,7 @@
       return this.tokenizer.decode(Int32Array.from(tokens), ...this.places);
     }
 
-    /** Tokens to a file and the bits of each token: `{file, bits}`. `onToken(done, length)` hears of the progress. */
+    /** Tokens to a file and the bits of each token: `{file, bits}`. `onToken(done, passes)` hears of the progress. */
     compress(tokens, label = null, onToken = () => {}) {
       if (tokens.length !== this.length) {
         throw new ptb.CodecError(`This codec knows grids of ${times(this.grid)} tokens, not ${tokens.length} tokens.`);
@@ -96,12 +101,12 @@
         return token;
       };
       let done = 0;
-      for (const _ of this.spoken(label, choose)) onToken(++done, this.length);
+      for (const _ of this.spoken(label, choose)) onToken(++done, this.passes);
       return { file: ptb.writeFile(this.hash, tokens, encoder.finish()), bits };
     }
 
-    /** What is known of a file's tokens after each pass of the twin, `Int32Array` in raster order, -1 for a token still to
-     *  come; the last is the whole grid. Throws `CodecError` before the first or in place of the last. */
+    /** What is known of a file's tokens after each pass of the twin, `Int32Array` in raster order, -1 for a token still
+     *  to come; the last is the whole grid. Throws `CodecError` before the first or in place of the last. */
     *progressiveTokens(file) {
       this.check(file);
       const decoder = new ptb.Decoder(file.subarray(HEADER));
@@ -156,9 +161,10 @@
         return token;
       };
       for (const _ of this.spoken(label, choose));
-      const rest = { ideal, table: coded - ideal, coder: encoder.bits - coded - named };
-      const padding = 8 * encoder.finish().length - encoder.bits;
-      return { label, ledger: { ...(this.classes ? { label: named } : {}), ...rest, padding, header: 64, checksums: 64 } };
+      const rows = { ideal, table: coded - ideal, coder: encoder.bits - coded - named };
+      rows.padding = 8 * encoder.finish().length - encoder.bits;
+      Object.assign(rows, { header: 64, checksums: 64 });
+      return { label, ledger: this.classes ? { label: named, ...rows } : rows };
     }
 
     get labelTable() {

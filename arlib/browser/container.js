@@ -34,7 +34,9 @@
       throw new ptb.CodecError("This is not a .ptb file, which would begin with the letters PTB.");
     }
     if (file.length < HEADER) {
-      throw new ptb.CodecError(`This .ptb file is too short: it has ${file.length} of the ${HEADER} bytes of a header.`);
+      throw new ptb.CodecError(
+        `This .ptb file is too short: it has ${file.length} of the ${HEADER} bytes of a header.`,
+      );
     }
     if (file[3] !== VERSION) {
       throw new ptb.CodecError(

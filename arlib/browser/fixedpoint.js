@@ -169,8 +169,8 @@
       return out;
     }
 
-    /** Attention of one query over the first `count` rows of keys and values, head by head. Four rows are read at a time;
-     *  those beyond `count` weigh nothing. */
+    /** Attention of one query over the first `count` rows of keys and values, head by head. Four rows are read at a
+     *  time; those beyond `count` weigh nothing. */
     attend(query, keys, values, count) {
       const { headWidth } = this;
       const { width } = this.config;

@@ -2,7 +2,7 @@
 // data: Uint8Array}`: 3 channels are red, green and blue, 1 is grey.
 "use strict";
 ((ptb) => {
-  /** A picture scaled (Lanczos) until it covers height × width, then cut to its center: `--fit`, in Pillow's integers. */
+  /** A picture scaled (Lanczos) until it covers height × width, then cut to its center: --fit, in Pillow's integers. */
   ptb.fit = (picture, height, width) => {
     if (picture.height === height && picture.width === width) return picture;
     const [own, wanted] = [picture.width / picture.height, width / height];
@@ -12,7 +12,7 @@
     const { channels } = picture;
     const columns = resampling(picture.width, Math.fround(left), Math.fround(left + across), width);
     const rows = resampling(picture.height, Math.fround(top), Math.fround(top + down), height);
-    // The sums of the first pass are rounded before the second: which comes first changes pixels. This is Pillow 13's rule.
+    // The first pass is rounded before the second, so that their order changes pixels. This is the rule of Pillow 13.
     const upright = picture.height > height && picture.height - height > 2 * (picture.width - width);
     if (upright) return resampledAcross(resampledDown(picture, rows), columns);
     return resampledDown(resampledAcross(picture, columns), rows);

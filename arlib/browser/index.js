@@ -1,13 +1,13 @@
-// The book's codec in plain JavaScript: no dependency, no bundler. The files of this folder are classic scripts that add
-// to one global object, `ptb`; scripts.txt names them in the order in which they build on each other. In a page they are
-// script elements in that order; in a worker, one Blob of their texts joined; in Node, `import { ptb, loadCodec } from
-// "./ptb.mjs"`, which is also the command line.
+// The book's codec in plain JavaScript: no dependency, no bundler. The files of this folder are classic scripts that
+// add to one global object, `ptb`; scripts.txt names them in the order in which they build on each other. In a page
+// they are script elements in that order; in a worker, one Blob of their texts joined; in Node, `import { ptb, loadCodec }
+// from "./ptb.mjs"`, which is also the command line.
 //
-// A picture is {height, width, channels, data: Uint8Array}, row by row, the channels of a pixel side by side: 3 are red,
-// green and blue, 1 is grey. Tokens are an Int32Array in raster order. Bytes are Uint8Arrays. All of it can be posted to a
-// worker and back. Whatever is wrong with what a function was given is a `ptb.CodecError`, whose message is one sentence
-// or two in the words of the Python library, fit to be shown. All is synchronous and takes seconds, so call it in a
-// worker; only readPng and writePng are promises.
+// A picture is {height, width, channels, data: Uint8Array}, row by row, the channels of a pixel side by side: 3 are
+// red, green and blue, 1 is grey. Tokens are an Int32Array in raster order. Bytes are Uint8Arrays. All of it can be
+// posted to a worker and back. Whatever is wrong with what a function was given is a `ptb.CodecError`, whose message is
+// one sentence or two in the words of the Python library, fit to be shown. All is synchronous and takes seconds, so
+// call it in a worker; only readPng and writePng are promises.
 //
 //   ptb.loadModels({ prior, tokenizer, shipped })    -> model
 //       bytes of two weights files (Uint8Array or ArrayBuffer), and, if at hand, data/weights/codecs.json as an object,
@@ -18,13 +18,13 @@
 //   model.encode(picture, { label, onProgress })     -> { file, tokens, bits, reconstruction }
 //       `file` is what a .ptb file holds, `bits` what each token costs (Float64Array, by place), `reconstruction` the
 //       picture that decoding gives. The picture has the model's size: see ptb.fit. `label` is a class, or the dial's
-//       setting, or null. `onProgress(done, length)` is called after each token (or scale) is coded.
+//       setting, or null. `onProgress(done, passes)` is called after each token (or scale) is coded.
 //   model.decode(file, { onToken })                  -> { tokens, picture }
-//       `onToken(tokens, done)` is called after each pass, with the tokens known so far, -1 for those still to come: the
-//       same array each time, so copy what you keep. Throws for a file that is not whole, or not this model's.
-//   model.info(file)                                 -> { version, model, tokensChecksum, fileChecksum, size, label, ledger }
-//       `ledger` is where the bits went: {ideal, table, coder, padding, header, checksums} (and label first, if the model
-//       knows classes), which sum to 8 · size. Decodes the file.
+//       `onToken(tokens, done)` is called after each pass, with the tokens known so far, -1 for those still to come:
+//       the same array each time, so copy what you keep. Throws for a file that is damaged, or not this model's.
+//   model.info(file)         -> { version, model, tokensChecksum, fileChecksum, size, label, ledger }
+//       `ledger` is where the bits went: {ideal, table, coder, padding, header, checksums} (and label first, if the
+//       model knows classes), which sum to 8 · size. Decodes the file.
 //   model.sample({ seed, temperature, topK, keepRows, tokens, label, onToken }) -> { tokens, picture, bits }
 //       tokens that nobody has chosen: drawn from the prior, as arlib.sampling.generate draws them with the same seed.
 //       With `keepRows`, the first so many rows of the grid are those of `tokens`. All settings may be left out.

@@ -1,8 +1,8 @@
 // Matrix products, where nearly all of the time goes: four rows of a matrix are stored interleaved, and summed at once.
 "use strict";
 ((ptb) => {
-  /** A matrix of rows × columns numbers, row by row in `data`, packed for `multiply`: in half the memory, which is faster
-   *  to read, where float32 holds them all. */
+  /** A matrix of rows × columns numbers, row by row in `data`, packed for `multiply`: in half the memory, which is
+   *  faster to read, where float32 holds them all. */
   ptb.packed = (data, rows, columns) => {
     const Numbers = data.every((x) => Math.fround(x) === x) ? Float32Array : Float64Array;
     const packed = new Numbers(Math.ceil(rows / 4) * 4 * columns);

@@ -51,7 +51,8 @@
       const end = at + 12 + word(bytes, at);
       if (at + 12 > bytes.length || end > bytes.length) throw broken("it is cut off");
       const name = String.fromCharCode(...bytes.subarray(at + 4, at + 8));
-      if (ptb.crc32(bytes.subarray(at + 4, end - 4)) !== word(bytes, end - 4)) throw broken(`its part ${name} is damaged`);
+      const checksum = ptb.crc32(bytes.subarray(at + 4, end - 4));
+      if (checksum !== word(bytes, end - 4)) throw broken(`its part ${name} is damaged`);
       const content = bytes.subarray(at + 8, end - 4);
       if (name === "IDAT") pixels.push(content);
       else chunks[name] ??= content;
@@ -84,6 +85,7 @@
   function samples(packed, head) {
     const { width, height, count, depth, interlaced } = head;
     const out = new Uint16Array(width * height * count);
+    const step = Math.ceil((count * depth) / 8);
     let at = 0;
     for (const [left, top, across, down] of interlaced ? PASSES : [[0, 0, 1, 1]]) {
       const columns = Math.ceil((width - left) / across);
@@ -93,7 +95,7 @@
       let above = new Uint8Array(length);
       for (let row = 0; row < rows; row++, at += length + 1) {
         if (at + length + 1 > packed.length) throw broken("its pixels are cut off");
-        const line = unfiltered(packed[at], packed.slice(at + 1, at + 1 + length), above, Math.ceil((count * depth) / 8));
+        const line = unfiltered(packed[at], packed.slice(at + 1, at + 1 + length), above, step);
         for (let i = 0; i < columns * count; i++) {
           const x = left + Math.floor(i / count) * across;
           out[((top + row * down) * width + x) * count + (i % count)] = sample(line, i, depth);
@@ -129,8 +131,8 @@
     return a <= b && a <= c ? left : b <= c ? above : corner;
   }
 
-  /** Numbers to red, green, blue and alpha: `{height, width, channels: 4, data}`, with Pillow's ways: of 16 bits it takes
-   *  the upper eight, and a color that is named as transparent it compares by its lower eight. */
+  /** Numbers to red, green, blue and alpha: `{height, width, channels: 4, data}`, with Pillow's ways: of 16 bits it
+   *  takes the upper eight, and a color that is named as transparent it compares by its lower eight. */
   function colored(numbers, { width, height, depth, type, count }, { PLTE: palette = [], tRNS: clear = null }) {
     const data = new Uint8Array(width * height * 4);
     const most = (1 << Math.min(depth, 8)) - 1;

@@ -4,8 +4,8 @@
 //   node arlib/browser/ptb.mjs decompress IN.ptb OUT.png [--force]
 //   node arlib/browser/ptb.mjs info IN.ptb
 //
-// It reads the weights of the folder `data` of the checkout, or of the one that ARLIB_DATA names. Whatever is wrong with
-// what it was given is one line on standard error, in the words of `python -m arlib`, and exit code 2.
+// It reads the weights of the folder `data` of the checkout, or of the one that ARLIB_DATA names. Whatever is wrong
+// with what it was given is one line on standard error, in the words of `python -m arlib`, and exit code 2.
 import fs from "node:fs";
 import path from "node:path";
 import url from "node:url";
@@ -53,13 +53,19 @@ export function shipped() {
 /** The names of the shipped weights of a kind, sorted. */
 function namesOf(kind) {
   const files = fs.existsSync(weightsFolder()) ? fs.readdirSync(weightsFolder()).sort() : [];
-  return files.filter((file) => file.startsWith(`${kind}-`) && file.endsWith(".safetensors")).map((file) => file.slice(kind.length + 1, -12));
+  const [begin, end] = [`${kind}-`, ".safetensors"];
+  const chosen = files.filter((file) => file.startsWith(begin) && file.endsWith(end));
+  return chosen.map((file) => file.slice(begin.length, -end.length));
 }
 
 function weights(kind, name) {
-  const names = namesOf(kind);
-  if (names.includes(name)) return readFile(path.join(weightsFolder(), `${kind}-${name}.safetensors`));
-  throw new CodecError(`There is no ${kind} '${name}' in ${weightsFolder()}; there are: ${names.join(", ") || "none"}.`);
+  if (namesOf(kind).includes(name)) return readFile(path.join(weightsFolder(), `${kind}-${name}.safetensors`));
+  throw missing(kind, name);
+}
+
+function missing(kind, name) {
+  const names = namesOf(kind).join(", ") || "none";
+  return new CodecError(`There is no ${kind} '${name}' in ${weightsFolder()}; there are: ${names}.`);
 }
 
 /** The codec of a shipped prior by its name: a model of `ptb.loadModels`, with its tokenizer. Throws `CodecError`. */
@@ -72,7 +78,7 @@ export function loadCodec(name = "book") {
       return ptb.loadModels({ prior, tokenizer, shipped: shipped() });
     }
   }
-  throw new CodecError(`There is no tokenizer '${wanted}' in ${weightsFolder()}; there are: ${namesOf("tokenizer").join(", ")}.`);
+  throw missing("tokenizer", wanted);
 }
 
 /** A PNG file as the picture that a model takes, with `fit` of any size. Throws `CodecError`. */
@@ -130,7 +136,9 @@ function number(text, what) {
 
 const COMMANDS = {
   async compress([source, target], options) {
-    if (options.prior && options.quality) throw new CodecError("--quality chooses the model: name no other model or label.");
+    if (options.quality && (options.prior || options.label)) {
+      throw new CodecError("--quality chooses the model: name no other model or label.");
+    }
     checkTarget(target, ".ptb", options);
     const model = loadCodec(options.quality ? "fine" : (options.prior ?? "book"));
     const label = number(options.quality ?? options.label, options.quality ? "quality" : "label");
@@ -138,7 +146,8 @@ const COMMANDS = {
     const { file } = model.encode(await readPicture(source, model, options.fit), { label });
     writeFile(target, file);
     const before = fs.statSync(source).size;
-    return `${target}: ${counted(file.length)} bytes in 1 file, ${(before / file.length).toFixed(1)} times smaller than ${counted(before)}.`;
+    const smaller = `${(before / file.length).toFixed(1)} times smaller than ${counted(before)}`;
+    return `${target}: ${counted(file.length)} bytes in 1 file, ${smaller}.`;
   },
 
   async decompress([source, target], options) {
@@ -158,10 +167,12 @@ const COMMANDS = {
       const eight = (crc) => crc.toString(16).padStart(8, "0");
       const lines = [`version ${head.version}`, `model ${head.model} (${name})`];
       if (model.classes) lines.push(`${model.qualities ? "quality" : "label"} ${label ?? "none"}`);
-      lines.push(`checksum of the tokens ${eight(head.tokensChecksum)}`, `checksum of the file ${eight(head.fileChecksum)}`);
+      lines.push(`checksum of the tokens ${eight(head.tokensChecksum)}`);
+      lines.push(`checksum of the file ${eight(head.fileChecksum)}`);
       for (const [row, bits] of [...Object.entries(ledger), ["file", 8 * file.length]]) {
-        const share = ((100 * bits) / (8 * file.length)).toFixed(2);
-        lines.push(`${row.padEnd(9)} ${thousandths(bits).padStart(12)} bits ${thousandths(bits / 8).padStart(10)} bytes ${share.padStart(7)}%`);
+        const share = ((100 * bits) / (8 * file.length)).toFixed(2).padStart(7);
+        const columns = [`${thousandths(bits).padStart(12)} bits`, `${thousandths(bits / 8).padStart(10)} bytes`];
+        lines.push([row.padEnd(9), ...columns, `${share}%`].join(" "));
       }
       return lines.join("\n");
     });

@@ -18,7 +18,9 @@
       throw damaged("its header is no JSON");
     }
     const { __metadata__: metadata = {}, ...tensors } = header;
-    if (!("arlib" in metadata)) throw new ptb.CodecError(`${path} is a safetensors file, but not one that arlib wrote.`);
+    if (!("arlib" in metadata)) {
+      throw new ptb.CodecError(`${path} is a safetensors file, but not one that arlib wrote.`);
+    }
     const weights = {};
     for (const [name, { dtype, shape, data_offsets: offsets }] of Object.entries(tensors)) {
       const [first, end] = offsets.map((offset) => 8 + size + offset);

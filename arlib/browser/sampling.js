@@ -1,4 +1,4 @@
-// Sampling: new tokens from a prior (arlib/sampling.py, chapter 8). The seed gives the same random numbers as PyTorch's.
+// Sampling: new tokens from a prior (arlib/sampling.py, chapter 8). A seed gives the same random numbers as in PyTorch.
 "use strict";
 ((ptb) => {
   const SIZE = 624;

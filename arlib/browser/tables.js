@@ -1,6 +1,6 @@
 // The tables of integers that an integer twin reads, and the functions that a browser may not be asked for
-// (arlib/tables.py, chapter 11). Math.exp, Math.sin and Math.pow differ between browsers in their last bits: all here is
-// made of + - × ÷ √ and whole numbers, which do not.
+// (arlib/tables.py, chapter 11). Math.exp, Math.sin and Math.pow differ between browsers in their last bits: all here
+// is made of + - × ÷ √ and whole numbers, which do not.
 "use strict";
 ((ptb) => {
   const PLACES = 128n; // binary places of the fixed-point numbers below

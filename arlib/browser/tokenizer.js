@@ -1,6 +1,6 @@
 // The image tokenizer: encoder, quantizer and decoder (arlib/tokenizer.py, chapters 2 to 4), in float64. A grid is
-// `{height, width, channels, data}`, its numbers place by place, and so is a picture, with bytes. The layers are functions
-// from a grid to a grid, each a gathering of numbers and a matrix product.
+// `{height, width, channels, data}`, its numbers place by place, and so is a picture, with bytes. The layers are
+// functions from a grid to a grid, each a gathering of numbers and a matrix product.
 "use strict";
 ((ptb) => {
   const EPSILON = 1e-5;
@@ -89,7 +89,8 @@
     const bias = weights[`${name}.bias`].data;
     return (grid) => {
       const out = ptb.gridOf(grid.height * size, grid.width * size, colors);
-      ptb.eachPlace(grid, (vector) => ptb.multiply(matrix, vector, new Float64Array(area * colors))).forEach((patch, i) => {
+      const patches = ptb.eachPlace(grid, (vector) => ptb.multiply(matrix, vector, new Float64Array(area * colors)));
+      patches.forEach((patch, i) => {
         const [top, left] = [Math.floor(i / grid.width) * size, (i % grid.width) * size];
         patch.forEach((value, j) => {
           const [y, x] = [top + Math.floor(j / (size * colors)), left + (Math.floor(j / colors) % size)];
@@ -136,7 +137,9 @@
     /** A tokenizer of what `readWeights` gives. `trace(name, grid)`, where it is set, is shown every layer's result. */
     constructor({ config, weights }) {
       const { patch_size: size, depth, quantizer, channels = 3, refine = 0, qualities = 0 } = config;
-      if (!quantizer || !depth) throw new ptb.CodecError("This tokenizer has no quantizer or no blocks: it is no codec's.");
+      if (!quantizer || !depth) {
+        throw new ptb.CodecError("This tokenizer has no quantizer or no blocks: it is no codec's.");
+      }
       this.patchSize = size;
       this.channels = channels;
       this.qualities = qualities;
@@ -161,8 +164,8 @@
       ];
     }
 
-    /** A picture, `{height, width, channels, data: Uint8Array}`, to its tokens, `Int32Array` in raster order. `quality` is
-     *  the dial's setting, the best where it is left out. */
+    /** A picture, `{height, width, channels, data: Uint8Array}`, to its tokens, `Int32Array` in raster order. `quality`
+     *  is the dial's setting, the best where it is left out. */
     encode(picture, quality = null) {
       const pixels = ptb.gridOf(picture.height, picture.width, picture.channels);
       for (let i = 0; i < pixels.data.length; i++) pixels.data[i] = picture.data[i] / 255 - 0.5;
@@ -180,7 +183,8 @@
       if (tokens.some((token) => !(token >= 0 && token < quantizer.codebookSize))) {
         throw new ptb.CodecError(`Tokens lie in [0, ${quantizer.codebookSize}); here is one that does not.`);
       }
-      const pixels = this.through("decoder", quantizer.decodeGrid?.(tokens) ?? vectors(tokens, height, width, quantizer));
+      const grid = quantizer.decodeGrid?.(tokens) ?? vectors(tokens, height, width, quantizer);
+      const pixels = this.through("decoder", grid);
       return { ...pixels, data: Uint8Array.from(pixels.data, greyLevel) };
     }
 

@@ -153,6 +153,18 @@ def twin_layers(prior: Prior) -> dict[str, Any]:
     return {"digest": twin.digest(), "label": label, "tokens": tokens[0].tolist(), "layers": layers}
 
 
+def good_files(tiny: Codec) -> list[dict[str, Any]]:
+    """Random tokens with and without labels, and grids of the first and of the last token alone, with their files."""
+    length, generator = tiny.prior.length, torch.Generator().manual_seed(2)
+    grids = torch.cat([torch.randint(VOCABULARY, (6, length), generator=generator), torch.zeros(2, length).long()])
+    grids[7], labels = VOCABULARY - 1, torch.tensor([-1, 0, 1, 2, -1, 0, 1, -1])
+    files = tiny.compress_tokens_batch(grids.view(-1, *tiny.grid), labels)
+    return [
+        {"tokens": grid, "label": None if label < 0 else label, "file": base64_of(file)}
+        for grid, label, file in zip(grids.tolist(), labels.tolist(), files, strict=True)
+    ]
+
+
 def tokenizer_layers(tokenizer: ImageTokenizer) -> dict[str, Any]:
     """What each layer of a tokenizer makes of a drawn picture, place by place, and of the tokens that come of it."""
     seen: dict[str, list[float]] = {}
@@ -184,7 +196,7 @@ def main() -> None:
         tiny = write_models(Path(folder))
         weights = {path.stem: base64_of(path.read_bytes()) for path in sorted(Path(folder).iterdir())}
     layers = {"weights": weights, "hash": tiny.hash, "twin": twin_layers(tiny.prior)}
-    layers["tokenizer"] = tokenizer_layers(tiny.tokenizer)
+    layers |= {"tokenizer": tokenizer_layers(tiny.tokenizer), "files": good_files(tiny)}
     for name, cases in (("layers", layers), ("errors", errors(tiny)), ("pictures", pictures())):
         path = TESTS / "browser" / f"{name}.json"
         path.write_text(json.dumps(cases, ensure_ascii=False) + "\n", encoding="utf-8")

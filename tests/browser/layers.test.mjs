@@ -4,7 +4,7 @@ import { test } from "node:test";
 
 import { bytesOf, cases, drawn, tinyCodec } from "./shared.mjs";
 
-const { hash, twin, tokenizer } = cases("layers.json");
+const { hash, twin, tokenizer, files } = cases("layers.json");
 
 test("the twin's weights are the same integers, and so is the codec's name", () => {
   const model = tinyCodec();
@@ -47,4 +47,13 @@ test("every layer of the tokenizer gives the same numbers, to float32's last dig
   assert.deepEqual(Array.from(tokens), tokenizer.tokens);
   const expected = bytesOf(tokenizer.picture);
   painted.data.forEach((level, i) => assert.ok(Math.abs(level - expected[i]) <= 1, `grey level ${i}`));
+});
+
+test("tokens become Python's files, and come back", () => {
+  const model = tinyCodec();
+  for (const { tokens, label, file } of files) {
+    assert.deepEqual(model.codec.compress(Int32Array.from(tokens), label).file, bytesOf(file));
+    assert.deepEqual(Array.from(model.decode(bytesOf(file)).tokens), tokens);
+    assert.equal(model.codec.label(bytesOf(file)), label);
+  }
 });

@@ -195,7 +195,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         tiny = write_models(Path(folder))
         weights = {path.stem: base64_of(path.read_bytes()) for path in sorted(Path(folder).iterdir())}
-    layers = {"weights": weights, "hash": tiny.hash, "twin": twin_layers(tiny.prior)}
+    layers: dict[str, Any] = {"weights": weights, "hash": tiny.hash, "twin": twin_layers(tiny.prior)}
     layers |= {"tokenizer": tokenizer_layers(tiny.tokenizer), "files": good_files(tiny)}
     for name, cases in (("layers", layers), ("errors", errors(tiny)), ("pictures", pictures())):
         path = TESTS / "browser" / f"{name}.json"

@@ -43,6 +43,29 @@ test("frequencies are those of exact fractions, for weights whose product passes
   }
 });
 
+/** 1 / x modulo an integer that has no factor in common with it. */
+function inverse(x, modulus) {
+  let [a, b, u, v] = [x % modulus, modulus, 1n, 0n];
+  while (a > 1n) [a, b, u, v] = [b % a, a, v - (b / a) * u, u];
+  return ((u % modulus) + modulus) % modulus;
+}
+
+test("a quotient that floats would round up is rounded down", () => {
+  let rounded = 0;
+  for (let sum = 2 ** 38 + 1; sum < 2 ** 38 + 2000; sum += 2) {
+    const shared = BigInt(TOTAL - 2);
+    if (gcd(shared, BigInt(sum)) > 1n) continue;
+    const weight = Number(BigInt(sum) - inverse(shared, BigInt(sum))); // one less than a multiple of the sum
+    const weights = Float64Array.of(weight, sum - weight);
+    rounded += Math.floor((weight * (TOTAL - 2)) / sum) > Number((BigInt(weight) * shared) / BigInt(sum));
+    const cumulative = ptb.cumulate(weights);
+    assert.deepEqual([cumulative[1], TOTAL - cumulative[1]], exact(weights));
+  }
+  assert.ok(rounded > 100);
+});
+
+const gcd = (a, b) => (b ? gcd(b, a % b) : a);
+
 test("symbols come back, in no more bytes than their probabilities ask for", () => {
   const next = lots(2);
   for (const size of [1, 2, 7, 1024]) {

@@ -6,7 +6,6 @@ import zlib from "node:zlib";
 
 import { ptb } from "../../arlib/browser/ptb.mjs";
 
-const near = (one, other, apart) => Math.abs(one - other) <= apart;
 const bytes = (length) => Uint8Array.from({ length }, (_, i) => (i * i * 31 + 7 * i) % 256);
 
 test("the tables are exp and GELU, rounded, and end with their first 0", () => {
@@ -88,7 +87,7 @@ test("what the range coder wrote comes back: improbable symbols, carries, nothin
     const decoder = new ptb.Decoder(payload);
     assert.deepEqual(chosen.map((table) => decoder.decode(table)), symbols);
     assert.ok(decoder.finish());
-    assert.ok(near(payload.length * 8, encoder.bits, 9));
+    assert.ok(payload.length <= Math.ceil((encoder.bits + 0.01) / 8)); // arlib/rangecoder.py proves it
     const longer = new ptb.Decoder(Uint8Array.from([...payload, 0]));
     chosen.forEach((table) => longer.decode(table));
     assert.ok(!longer.finish());

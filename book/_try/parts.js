@@ -1,0 +1,60 @@
+// The page "Try it": its parts. Everything is a plain element with a name that a screen reader says.
+"use strict";
+const { element, button, field, range, canvas, draw, say } = (() => {
+  function element(name, attributes = {}, ...children) {
+    const made = document.createElement(name);
+    for (const [key, value] of Object.entries(attributes)) {
+      if (key in made && typeof value === "function") made[key] = value;
+      else if (value !== false) made.setAttribute(key, value === true ? "" : value);
+    }
+    made.append(...children);
+    return made;
+  }
+
+  const button = (label, onclick, attributes = {}) => element("button", { type: "button", onclick, ...attributes }, label);
+
+  /** A labelled input. */
+  function field(label, input) {
+    return element("label", { class: "try-field" }, element("span", {}, label), input);
+  }
+
+  /** A labelled slider that says its value in words. */
+  function range(label, settings, words, change) {
+    const input = element("input", { type: "range", ...settings });
+    const output = element("output");
+    const moved = () => {
+      output.value = words(Number(input.value));
+      input.setAttribute("aria-valuetext", output.value);
+      change(Number(input.value));
+    };
+    input.addEventListener("input", moved);
+    const line = field(label, input);
+    line.append(output);
+    queueMicrotask(moved);
+    return Object.assign(line, { input, moved });
+  }
+
+  const canvas = (words, width = 150, height = 100) => element("canvas", { width, height, role: "img", "aria-label": words });
+
+  /** A picture of the codec on a canvas. Canvases are only written here, never read. */
+  function draw(onto, picture) {
+    onto.width = picture.width;
+    onto.height = picture.height;
+    const image = new ImageData(picture.width, picture.height);
+    const step = picture.channels ?? 3;
+    for (let pixel = 0; pixel < picture.width * picture.height; pixel++) {
+      for (let channel = 0; channel < 3; channel++) {
+        image.data[4 * pixel + channel] = picture.data[step * pixel + (step === 3 ? channel : 0)];
+      }
+      image.data[4 * pixel + 3] = 255;
+    }
+    onto.getContext("2d").putImageData(image, 0, 0);
+  }
+
+  /** Words into an element that is announced when they change. */
+  function say(where, words) {
+    where.textContent = words;
+  }
+
+  return { element, button, field, range, canvas, draw, say };
+})();

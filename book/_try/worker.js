@@ -1,0 +1,66 @@
+// The codec at work beside the page: what the page asks for, one thing at a time. A cancelled worker is simply ended.
+"use strict";
+{
+  const models = {};
+
+  // A picture of tokens of which the rest is still to come: what is not known is gray.
+  const soFar = (model, tokens) => {
+    const [height, width] = model.grid;
+    const codebooks = model.length / (height * width);
+    const picture = model.paint(tokens.map((token) => Math.max(token, 0)));
+    const size = picture.height / height;
+    for (let place = 0; place < height * width; place++) {
+      if (tokens[(place + 1) * codebooks - 1] >= 0) continue;
+      const [top, left] = [Math.floor(place / width) * size, (place % width) * size];
+      for (let row = top; row < top + size; row++) {
+        const first = 3 * (row * picture.width + left);
+        picture.data.fill(128, first, first + 3 * size);
+      }
+    }
+    return picture;
+  };
+
+  const tasks = {
+    load({ codec, prior, tokenizer, shipped }) {
+      models[codec] = ptb.loadModels({ prior, tokenizer, shipped });
+      const { hash, grid, size, length, qualities } = models[codec];
+      return { hash, grid, size, length, qualities };
+    },
+    encode({ codec, picture, label }, tell) {
+      return models[codec].encode(picture, { label, onProgress: tell.progress });
+    },
+    decode({ codec, file }, tell) {
+      return models[codec].decode(file, { onToken: tell.tokens(models[codec]) });
+    },
+    info({ codec, file }) {
+      return models[codec].info(file);
+    },
+    sample({ codec, settings }, tell) {
+      return models[codec].sample({ ...settings, onToken: tell.tokens(models[codec]) });
+    },
+    random({ codec, payload }, tell) {
+      return models[codec].decodeRandom(payload, { onToken: tell.tokens(models[codec]) });
+    },
+    sha256({ tokens }) {
+      return ptb.hex(ptb.sha256([new Uint8Array(Int32Array.from(tokens).buffer)]));
+    },
+  };
+
+  addEventListener("message", ({ data }) => {
+    const tell = {
+      progress: (done, total) => done % 20 === 0 && postMessage({ kind: "progress", done, total }),
+      tokens: (model) => (tokens, done) => {
+        if (done % 20 === 0) postMessage({ kind: "progress", done, total: model.length });
+        if (done % Math.ceil(model.length / 10) === 0 && done < model.length) {
+          postMessage({ kind: "picture", picture: soFar(model, tokens) });
+        }
+      },
+    };
+    try {
+      postMessage({ kind: "done", result: tasks[data.task](data, tell) });
+    } catch (error) {
+      if (!(error instanceof ptb.CodecError)) console.error(error);
+      postMessage({ kind: "error", message: error.message });
+    }
+  });
+}

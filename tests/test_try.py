@@ -1,0 +1,146 @@
+"""The page "Try it", opened from a file: it writes the bytes that Python writes, and says what is wrong with a file.
+
+Nothing here is read back from a canvas: tokens, files and words are compared.
+"""
+
+import io
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import PATIENCE, ROOT
+from PIL import Image
+from playwright.sync_api import Browser, Page
+
+import arlib
+from arlib import codec, data
+
+pytestmark = pytest.mark.browser
+
+SHOWN = json.loads((ROOT / "book" / "_static" / "try.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def page(browser: Browser, site: Path) -> Iterator[Page]:
+    """The page, in which no script may raise, and which may ask for nothing but its own files."""
+    opened = browser.new_page()
+    opened.set_default_timeout(PATIENCE * 400)
+    raised: list[str] = []
+    asked: list[str] = []
+    opened.on("pageerror", lambda it: raised.append(str(it)))
+    opened.on("request", lambda it: asked.append(it.url))
+    opened.goto((site / "book" / "try.html").as_uri())
+    yield opened
+    assert raised == []
+    assert all(url.startswith(("file:", "data:", "blob:")) for url in asked)
+    opened.close()
+
+
+def wait(page: Page, words: str) -> str:
+    """Until the line of news says `words`."""
+    page.locator(".try-status", has_text=re.compile(words)).wait_for()
+    return page.locator(".try-status").inner_text()
+
+
+def downloaded(page: Page) -> bytes:
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download the .ptb").click()
+    return Path(download.value.path()).read_bytes()
+
+
+def give(page: Page, label: str, name: str, content: bytes) -> None:
+    page.get_by_label(label, exact=True).set_input_files(
+        {"name": name, "mimeType": "application/octet-stream", "buffer": content}
+    )
+
+
+def as_file(picture: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    content = io.BytesIO()
+    picture.save(content, kind, **options)
+    return content.getvalue()
+
+
+def test_a_frame_becomes_the_very_file_that_python_writes(page):
+    assert page.locator('script[src*="weights-"]').count() == 0  # not before they are asked for
+    page.locator(".try-frame").first.click()
+    wait(page, "Compressing: done")
+    file = downloaded(page)
+    frame = data.load("supertuxkart", "valid")[230]
+    assert file == arlib.load_codec("book").compress(frame)
+    numbers = page.locator(".try-numbers").inner_text()
+    assert f"{len(file)} bytes" in numbers
+    for name, peer in SHOWN["frames"][0]["peers"].items():
+        assert page.get_by_text(f"{name}: {peer['bytes']} bytes").count() == 1
+    page.get_by_role("button", name="Decode the file from above").click()
+    wait(page, "Decoding: done")
+    for bit, words in ((200, "do not match its checksum|damaged"), (3, "PTB|not")):
+        page.get_by_label("Bit to flip").fill(str(bit))
+        page.get_by_role("button", name="Flip this bit and decode").click()
+        wait(page, words)
+
+
+def test_the_same_integers_here(page):
+    page.get_by_role("button", name="Decode a golden file").click()
+    page.get_by_text("Equal, to the last bit").wait_for()
+
+
+def test_a_file_of_pythons_is_painted_and_a_wrong_one_is_told(page):
+    frame = data.load("supertuxkart", "unseen")[40]
+    give(page, "A .ptb file", "frame.ptb", arlib.load_codec("book").compress(frame))
+    wait(page, "Decoding: done")
+    for content in (b"", b"PTB", b"no such file", bytes(300)):
+        give(page, "A .ptb file", "wrong.ptb", content)
+        with pytest.raises(codec.CodecError) as error:
+            codec.find(content)
+        wait(page, re.escape(str(error.value)))
+
+
+def test_any_bytes_and_a_seed_give_a_frame_and_can_be_cancelled(page):
+    page.get_by_label("Letters").fill("a name")
+    page.get_by_role("button", name="Decode these letters").click()
+    wait(page, "nobody wrote: done")
+    page.get_by_role("button", name="Draw a frame").click()
+    wait(page, r"Drawing …")
+    page.get_by_role("button", name="Cancel").click()
+    wait(page, "Cancelled")
+    page.get_by_role("button", name="Draw a frame").click()
+    wait(page, "Drawing: done")
+
+
+def test_pictures_of_many_kinds_are_fitted_or_refused_with_a_word(page, tmp_path):
+    torch.manual_seed(0)
+    photo = Image.fromarray(torch.randint(256, (90, 300, 3), dtype=torch.uint8).numpy())
+    kinds = {
+        "photo.png": as_file(photo),
+        "palette.png": as_file(photo.quantize(16)),
+        "clear.png": as_file(photo.convert("RGBA")),
+        "photo.jpg": as_file(photo, "JPEG"),
+        "cmyk.jpg": as_file(photo.convert("CMYK"), "JPEG"),
+        "photo.webp": as_file(photo, "WEBP"),
+        "one.png": as_file(Image.new("RGB", (1, 1), "red")),
+        "sixteen.png": as_file(Image.new("I;16", (40, 40), 30000)),
+    }
+    for name, content in kinds.items():
+        give(page, "Your own picture", name, b"nothing at all")
+        wait(page, "no picture that the browser can read")
+        assert page.get_by_role("button", name="Compress it").is_disabled()
+        give(page, "Your own picture", name, content)
+        page.wait_for_function("!document.querySelector('#try button.try-main').disabled")
+    give(page, "Your own picture", "photo.png", kinds["photo.png"])
+    page.get_by_label("Which part").wait_for()
+    page.get_by_role("button", name="Compress it").click()
+    wait(page, "Compressing: done")
+    (tmp_path / "photo.png").write_bytes(kinds["photo.png"])
+    fitted = data.read_image(tmp_path / "photo.png", fit=True)
+    (expected,) = arlib.load_tokenizer("book").encode(fitted[None])
+    decoded = arlib.load_codec("book").decompress_tokens(downloaded(page))
+    assert (decoded != expected).sum() <= 1  # of 600: PyTorch's own encoder may round otherwise
+
+
+@pytest.mark.parametrize("width", [1400, 400])
+def test_nothing_is_wider_than_the_page(page, width):
+    page.set_viewport_size({"width": width, "height": 900})
+    assert page.evaluate("document.documentElement.scrollWidth") <= width

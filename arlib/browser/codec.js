@@ -42,7 +42,8 @@
           "This prior reads the token that it should predict (shift=False): no decoder can do that.",
         );
       }
-      if (!`sha256:${tokenizer.sha256}`.startsWith(prior.tokenizer)) {
+      const sha256 = tokenizer.sha256();
+      if (!`sha256:${sha256}`.startsWith(prior.tokenizer)) {
         throw new ptb.CodecError("The prior has learned the tokens of another tokenizer than this one.");
       }
       this.shipped = shipped;
@@ -56,7 +57,7 @@
       const sides = this.tokenizer.quantizer.sides;
       this.places = sides ? [sides[sides.length - 1], sides[sides.length - 1]] : this.grid.slice(0, 2);
       this.size = this.places.map((side) => side * this.tokenizer.patchSize);
-      const hashed = [this.twin.digest(), tokenizer.sha256, ...(this.order ?? [])].join(" ");
+      const hashed = [this.twin.digest(), sha256, ...(this.order ?? [])].join(" ");
       this.hash = ptb.hex(ptb.sha256([new TextEncoder().encode(hashed)])).slice(0, 8);
     }
 

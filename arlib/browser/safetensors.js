@@ -5,7 +5,7 @@
   ptb.CodecError = class CodecError extends Error {};
 
   /** A weights file `Uint8Array`: `{kind, config, …}` of its header, `weights` by name `{shape, data: Float64Array}`,
-   *  and its `sha256`. Throws `CodecError` for a file that is damaged or that arlib did not write. */
+   *  and its `sha256()`. Throws `CodecError` for a file that is damaged or that arlib did not write. */
   ptb.readWeights = (bytes, path = "The file") => {
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     const damaged = (why) => new ptb.CodecError(`${path} is damaged or is no safetensors file: ${why}.`);
@@ -28,7 +28,7 @@
       if (dtype !== "F16" || end > bytes.length || end - first !== 2 * count) throw damaged(`${name} is cut or no F16`);
       weights[name] = { shape, data: floats(view, first, count) };
     }
-    return { ...JSON.parse(metadata.arlib), weights, sha256: ptb.hex(ptb.sha256([bytes])) };
+    return { ...JSON.parse(metadata.arlib), weights, sha256: () => ptb.hex(ptb.sha256([bytes])) };
   };
 
   /** What each of the 65,536 numbers of 16 bits (IEEE 754 binary16) is. */

@@ -84,7 +84,7 @@
   /** The numbers of all pixels, `count` a pixel, of `depth` bits each. */
   function samples(packed, head) {
     const { width, height, count, depth, interlaced } = head;
-    const out = new Uint16Array(width * height * count);
+    const out = new (depth === 16 ? Uint16Array : Uint8Array)(width * height * count);
     const step = Math.ceil((count * depth) / 8);
     let at = 0;
     for (const [left, top, across, down] of interlaced ? PASSES : [[0, 0, 1, 1]]) {
@@ -95,10 +95,11 @@
       let above = new Uint8Array(length);
       for (let row = 0; row < rows; row++, at += length + 1) {
         if (at + length + 1 > packed.length) throw broken("its pixels are cut off");
-        const line = unfiltered(packed[at], packed.slice(at + 1, at + 1 + length), above, step);
-        for (let i = 0; i < columns * count; i++) {
-          const x = left + Math.floor(i / count) * across;
-          out[((top + row * down) * width + x) * count + (i % count)] = sample(line, i, depth);
+        const line = packed.subarray(at + 1, at + 1 + length);
+        unfilter(packed[at], line, above, step);
+        let place = ((top + row * down) * width + left) * count;
+        for (let i = 0; i < columns * count; place += across * count) {
+          for (let j = 0; j < count; j++) out[place + j] = sample(line, i++, depth);
         }
         above = line;
       }
@@ -107,27 +108,28 @@
   }
 
   function sample(line, i, depth) {
-    if (depth === 16) return (line[2 * i] << 8) | line[2 * i + 1];
     if (depth === 8) return line[i];
-    const each = 8 / depth;
-    return (line[Math.floor(i / each)] >> (8 - depth * ((i % each) + 1))) & ((1 << depth) - 1);
+    if (depth === 16) return (line[2 * i] << 8) | line[2 * i + 1];
+    const first = i * depth;
+    return (line[first >> 3] >> (8 - depth - (first & 7))) & ((1 << depth) - 1);
   }
 
-  /** A line without its filter: 0 none, 1 the pixel before, 2 the one above, 3 their mean, 4 Paeth's choice. */
-  function unfiltered(filter, line, above, step) {
+  /** Take the filter from a line: 0 none, 1 the pixel before, 2 the one above, 3 their mean, 4 Paeth's choice. */
+  function unfilter(filter, line, above, step) {
     if (filter > 4) throw broken("its pixels are damaged");
-    for (let i = 0; i < line.length; i++) {
-      const [left, corner] = i < step ? [0, 0] : [line[i - step], above[i - step]];
+    for (let i = 0; filter && i < line.length; i++) {
+      const left = i < step ? 0 : line[i - step];
       if (filter === 1) line[i] += left;
       else if (filter === 2) line[i] += above[i];
       else if (filter === 3) line[i] += (left + above[i]) >> 1;
-      else if (filter === 4) line[i] += paeth(left, above[i], corner);
+      else line[i] += paeth(left, above[i], i < step ? 0 : above[i - step]);
     }
-    return line;
   }
 
   function paeth(left, above, corner) {
-    const [a, b, c] = [Math.abs(above - corner), Math.abs(left - corner), Math.abs(left + above - 2 * corner)];
+    const a = Math.abs(above - corner);
+    const b = Math.abs(left - corner);
+    const c = Math.abs(left + above - 2 * corner);
     return a <= b && a <= c ? left : b <= c ? above : corner;
   }
 
@@ -136,19 +138,18 @@
   function colored(numbers, { width, height, depth, type, count }, { PLTE: palette = [], tRNS: clear = null }) {
     const data = new Uint8Array(width * height * 4);
     const most = (1 << Math.min(depth, 8)) - 1;
-    const level = (x) => (depth < 16 ? (x * 255) / most : x >> 8);
+    const level = (x) => (depth === 16 ? x >> 8 : (x * 255) / most);
     const hidden = clear && type !== 3 ? [0, 1, 2].slice(0, count).map((i) => clear[2 * i + 1]) : null;
     if (hidden && depth === 1) hidden[0] *= 255;
-    for (let i = 0; i < width * height; i++) {
-      const pixel = numbers.subarray(i * count, (i + 1) * count);
+    for (let i = 0, p = 0, q = 0; i < width * height; i++, p += count, q += 4) {
       if (type === 3) {
-        const color = [0, 1, 2].map((j) => palette[3 * pixel[0] + j] ?? 0);
-        data.set([...color, clear?.[pixel[0]] ?? 255], 4 * i);
+        for (let j = 0; j < 3; j++) data[q + j] = palette[3 * numbers[p] + j] ?? 0;
+        data[q + 3] = clear?.[numbers[p]] ?? 255;
         continue;
       }
-      const levels = Array.from(pixel, level);
-      const alpha = count % 2 === 0 ? levels.pop() : hidden?.every((x, j) => x === levels[j]) ? 0 : 255;
-      data.set(levels.length === 1 ? [levels[0], levels[0], levels[0], alpha] : [...levels, alpha], 4 * i);
+      for (let j = 0; j < 3; j++) data[q + j] = level(numbers[count < 3 ? p : p + j]);
+      if (count % 2 === 0) data[q + 3] = level(numbers[p + count - 1]);
+      else data[q + 3] = hidden?.every((x, j) => x === data[q + j]) ? 0 : 255;
     }
     return { height, width, channels: 4, data };
   }
@@ -193,9 +194,17 @@
       return (((sum >> 8) + sum) >> 8) >> 7;
     };
     for (let i = 0; i < height * width; i++) {
-      const [red, green, blue] = [0, 1, 2].map((j) => over(data[4 * i + j], data[4 * i + 3]));
-      if (channels === 3) out.set([red, green, blue], 3 * i);
-      else out[i] = (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16;
+      const alpha = data[4 * i + 3];
+      const red = over(data[4 * i], alpha);
+      const green = over(data[4 * i + 1], alpha);
+      const blue = over(data[4 * i + 2], alpha);
+      if (channels === 1) {
+        out[i] = (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16;
+        continue;
+      }
+      out[3 * i] = red;
+      out[3 * i + 1] = green;
+      out[3 * i + 2] = blue;
     }
     return { height, width, channels, data: out };
   }

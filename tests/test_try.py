@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import PATIENCE, ROOT
+from firefox import firefox
 from PIL import Image
 from playwright.sync_api import Browser, Page
 
@@ -144,3 +145,29 @@ def test_pictures_of_many_kinds_are_fitted_or_refused_with_a_word(page, tmp_path
 def test_nothing_is_wider_than_the_page(page, width):
     page.set_viewport_size({"width": width, "height": 900})
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+NEWS = "document.querySelector('.try-status').textContent"
+FILE = """fetch(document.querySelector('a[download]').href)
+    .then((it) => it.arrayBuffer()).then((it) => [...new Uint8Array(it)])"""
+
+
+@pytest.mark.parametrize("protected", [False, True])
+def test_firefox_writes_the_same_file_also_where_it_hides_its_user(site, tmp_path, protected):
+    """With privacy.resistFingerprinting, pixels that a page reads from a canvas are wrong: PNG needs no canvas."""
+    with firefox(tmp_path, PATIENCE, privacy_resistFingerprinting=protected) as tab:
+        tab.open((site / "book" / "try.html").as_uri())
+        tab.run("document.querySelector('.try-frame').click()")
+        tab.wait(f"{NEWS}.startsWith('Compressing: done')")
+        frame = data.load("supertuxkart", "valid")[230]
+        assert bytes(tab.run(FILE)) == arlib.load_codec("book").compress(frame)
+        jpeg = list(as_file(Image.new("RGB", (30, 20), "red"), "JPEG"))
+        tab.run(f"""(() => {{
+            const carried = new DataTransfer();
+            carried.items.add(new File([new Uint8Array({jpeg})], "red.jpg", {{ type: "image/jpeg" }}));
+            document.dispatchEvent(new DragEvent("drop", {{ dataTransfer: carried }}));
+        }})()""")
+        if protected:
+            tab.wait(f"{NEWS}.includes('changes the pixels that a page reads')")
+        else:
+            tab.wait(f"{NEWS} === ''")

@@ -49,15 +49,19 @@ def number(file: str) -> int | None:
     return int(file[:2]) or None if re.match(r"\d\d-", file) else None
 
 
+def files() -> dict[int, str]:
+    """The files of the chapters that are there, like "07-causality", by number; 0 is the tour."""
+    return {int(name[:2]): name for name in re.findall(r"book/(\d\d-[\w-]+)", CONTENTS.read_text(encoding="utf-8"))}
+
+
 def table() -> str:
     """All chapters as a table in Markdown: a link and the cost for those in `_toc.yml`, the others to come."""
-    files = {int(name[:2]): name for name in re.findall(r"book/(\d\d-[\w-]+)", CONTENTS.read_text(encoding="utf-8"))}
-    seconds = costs()
+    there, seconds = files(), costs()
 
     def row(number: int, title: str) -> str:
-        if number not in files:
+        if number not in there:
             return f"| {number} | {title} | to come |"
-        return f"| {number} | [{title}]({files[number]}.ipynb) | {seconds.get(files[number], 'not measured yet')} |"
+        return f"| {number} | [{title}]({there[number]}.ipynb) | {seconds.get(there[number], 'not measured yet')} |"
 
     rows = ["| | chapter | seconds |", "| ---: | --- | ---: |", row(0, "The tour")]
     number = 0

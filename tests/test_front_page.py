@@ -72,6 +72,16 @@ def test_the_site_says_number_title_and_description(browser: Browser, site: Path
     assert page.title().startswith("Glossary")
 
 
+def test_the_glossary_leads_to_the_chapters(browser: Browser, site: Path) -> None:
+    page = browser.new_page()
+    page.goto((site / "book" / "glossary.html").as_uri())
+    notes = page.locator("p em", has_text=re.compile(r"^Chapters? \d"))
+    assert notes.count() > 60
+    numbers = sum(len(re.findall(r"\d+", text)) for text in notes.all_inner_texts())
+    assert page.locator("p em a").count() == numbers
+    assert page.locator("p em a", has_text=re.compile("^7$")).first.get_attribute("href") == "07-causality.html"
+
+
 def test_the_site_opens_with_pictures_and_all_chapters(browser: Browser, site: Path) -> None:
     page = browser.new_page()
     page.goto((site / "book" / "index.html").as_uri())

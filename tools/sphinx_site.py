@@ -15,7 +15,7 @@ sys.path.append(str(Path(__file__).resolve().parent.parent))
 
 from arlib import chapters
 
-HOME = "book/index"
+HOME, GLOSSARY = "book/index", "book/glossary"
 HOME_TITLE = "Pictures become tokens become bytes"
 DESCRIPTION = (
     "A book of notebooks: how pictures become tokens, how a transformer learns to speak them, and how the same "
@@ -33,9 +33,17 @@ FOLDED = {
 
 
 def insert_table(app: Any, page: str, source: list[str]) -> None:
-    """Where a Markdown page asks for the table of chapters, put it there."""
+    """Where a Markdown page asks for the table of chapters, put it there; link the glossary's notes to chapters."""
     if TABLE in source[0]:
         source[0] = source[0].replace(TABLE, chapters.table())
+    if page == GLOSSARY:
+        source[0] = re.sub(r"^\*Chapters? [\d, andto]+\.\*$", link_numbers, source[0], flags=re.MULTILINE)
+
+
+def link_numbers(note: re.Match[str]) -> str:
+    """A note of the glossary, "*Chapters 6 and 7.*", with a link on each number of a chapter that is there."""
+    files = chapters.files()
+    return re.sub(r"\d+", lambda it: f"[{it[0]}]({files[int(it[0])]}.ipynb)" if int(it[0]) in files else it[0], note[0])
 
 
 def number_title(app: Any, doctree: nodes.document) -> None:

@@ -12,11 +12,18 @@ import hashlib
 import io
 import json
 import os
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
+
+from arlib.pixels import decoding, to_srgb
+from arlib.storage import DataError as DataError
+from arlib.storage import Notice as Notice
+from arlib.storage import write_atomically as write_atomically
 
 HEIGHT, WIDTH = 100, 150  # of a frame
 SETS = {
@@ -42,10 +49,6 @@ HASHES = {
     "test_lables.json": "a5df9ed6f395827dd69906fe5ac740be70395ca9d841974d4351818628b48bb6",
 }
 SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".webp"}
-
-
-class DataError(ValueError):
-    """A picture or a data set that cannot be used; the message says why and what to do."""
 
 
 def root() -> Path:
@@ -154,9 +157,32 @@ def _places(count: int, split: str) -> np.ndarray:
 def load_folder(folder: str | Path, height: int = HEIGHT, width: int = WIDTH, channels: int = 3) -> torch.Tensor:
     """All images of a folder and of those below it, in the order of their names: `(N, height, width, channels) uint8`.
 
-    An image of another size is scaled (Lanczos) until it covers height × width, then cut to its centre.
+    An image of another size is scaled (Lanczos) until it covers height × width, then cut to its centre. Raises
+    `DataError` and gives a `Notice` as `read_images` and `folder_files` do.
     """
-    return torch.stack([read_image(path, height, width, True, channels) for path in folder_files(folder)])
+    return read_images(folder_files(folder), height, width, channels)[1]
+
+
+def read_images(
+    paths: Sequence[Path], height: int = HEIGHT, width: int = WIDTH, channels: int = 3
+) -> tuple[list[Path], torch.Tensor]:
+    """The files that could be read, and their images, fitted: `(N, height, width, channels) uint8`.
+
+    One bad file does not keep the others from being read: a `Notice` tells how many are bad and what is wrong with the
+    first. Raises `DataError` where all are.
+    """
+    images, errors = {}, []
+    for path in paths:
+        try:
+            images[path] = read_image(path, height, width, True, channels)
+        except DataError as error:
+            errors.append(error)
+    if errors and not images:
+        raise errors[0]
+    if errors:
+        message = f"{len(errors)} of {len(paths)} files are left out. The first: {errors[0]}"
+        warnings.warn(message, Notice, stacklevel=2)
+    return list(images), torch.stack(list(images.values()))
 
 
 def folder_files(folder: str | Path) -> list[Path]:
@@ -175,25 +201,11 @@ def read_image(
     """One image file as `(height, width, channels) uint8`: 3 channels are red, green and blue, 1 is grey.
 
     With `fit` an image of another size is scaled and cut as in `load_folder`; without it, it is refused.
-    Colours become grey by their brightness (ITU-R 601), transparent parts become white, and a camera's rotation mark is
-    obeyed.
+    Every kind of image is turned into sRGB or grey as `pixels.to_srgb` says.
     Raises `DataError` where the file is missing, is no image, is damaged, or has another size.
     """
-    try:
-        with Image.open(path) as opened:
-            image = ImageOps.exif_transpose(opened)
-            if image.mode.startswith("I;16"):  # grey levels of 16 bits, which Pillow would cut at 255
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            if image.has_transparency_data:
-                image = image.convert("RGBA")
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-            image = image.convert("L" if channels == 1 else "RGB")
-    except FileNotFoundError:
-        raise DataError(f"There is no file {path}.") from None
-    except UnidentifiedImageError:
-        raise DataError(f"{path} is not an image that Pillow can read.") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path} cannot be read as an image: {error}.") from None
+    with decoding(path), Image.open(path) as opened:
+        image = to_srgb(opened, grey=channels == 1)
     if image.size != (width, height):
         if not fit:
             raise DataError(
@@ -221,16 +233,3 @@ def check_suffix(path: Path) -> None:
     """Raise `DataError` unless the file's ending names an image format."""
     if path.suffix.lower() not in SUFFIXES:
         raise DataError(f"{path} does not end in the name of an image format ({', '.join(sorted(SUFFIXES))}).")
-
-
-def write_atomically(path: str | Path, write) -> None:
-    """Call `write(partial)` with a path beside `path`, and move what it wrote to `path` when it is complete."""
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        write(partial)
-        partial.replace(path)
-    except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror or error}.") from None
-    finally:
-        partial.unlink(missing_ok=True)

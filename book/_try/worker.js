@@ -51,7 +51,7 @@
       progress: (done, total) => done % 20 === 0 && postMessage({ kind: "progress", done, total }),
       tokens: (model) => (tokens, done) => {
         if (done % 20 === 0) postMessage({ kind: "progress", done, total: model.length });
-        if (done % Math.ceil(model.length / 10) === 0 && done < model.length) {
+        if (done % Math.ceil(model.length / 5) === 0 && done < model.length) {
           postMessage({ kind: "picture", picture: soFar(model, tokens) });
         }
       },

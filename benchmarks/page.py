@@ -1,0 +1,60 @@
+"""How long the page "Try it" takes for a frame and for a file, next to Python's `decompress`, in one run.
+
+    make book && python benchmarks/page.py
+
+The page is opened from its file in headless Chromium, its models loaded before the clock starts. Each time is the
+least of several.
+"""
+
+import shutil
+import time
+from pathlib import Path
+
+import torch
+from playwright.sync_api import Page, sync_playwright
+
+import arlib
+from arlib import data
+
+ROOT = Path(__file__).resolve().parent.parent
+TIMES = 5
+PATIENCE = 120_000  # milliseconds
+
+
+def in_page(page: Page, button: str, words: str) -> float:
+    """Seconds from a click until the page says that it is done."""
+    news = page.locator(".try-status")
+    page.evaluate("document.querySelector('.try-status').textContent = ''")
+    started = time.perf_counter()
+    page.get_by_role("button", name=button).first.click()
+    news.filter(has_text=words).wait_for(timeout=PATIENCE)
+    seconds = time.perf_counter() - started
+    page.wait_for_timeout(4000)  # the ledger is worked out afterwards
+    return seconds
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    codec = arlib.load_codec("book")
+    file = codec.compress(data.load("supertuxkart", "valid")[230])
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = browser.new_page()
+        page.goto((ROOT / "_build" / "html" / "book" / "try.html").as_uri())
+        in_page(page, "frame 1 of", "Compressing: done")
+        compressing = min(in_page(page, "Compress it", "Compressing: done") for _ in range(TIMES))
+        decoding = min(in_page(page, "Decode the file from above", "Decoding: done") for _ in range(TIMES))
+        browser.close()
+    python = []
+    for _ in range(TIMES):
+        started = time.perf_counter()
+        codec.decompress(file)
+        python.append(time.perf_counter() - started)
+    print(f"page: a frame to its file {compressing:.2f} s, a file to its picture {decoding:.2f} s")
+    print(
+        f"Python: a file to its picture {min(python):.2f} s; the page takes {decoding / min(python):.2f} times as long"
+    )
+
+
+if __name__ == "__main__":
+    main()

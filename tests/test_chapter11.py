@@ -1,0 +1,227 @@
+"""Chapter 11, on arithmetic: its checkers refuse wrong answers with a reason."""
+
+import itertools
+import math
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+
+from arlib.exercises import chapter11 as check
+from arlib.fixedpoint import FixedPointError, Twin
+from arlib.transformer import Prior
+
+ROOT = Path(__file__).resolve().parent.parent
+CHAPTER = "11-arithmetic"
+
+
+@pytest.fixture(scope="module")
+def notebook():
+    return nbformat.read(ROOT / "book" / f"{CHAPTER}.ipynb", as_version=4)
+
+
+ORDERS = [
+    (..., "nothing here yet"),
+    (None, "nothing here yet"),
+    ("12", "a list of numbers is asked for"),
+    ([], "1 to 5 numbers are asked for"),
+    ([2.0**29, -(2.0**29), 1, 2, 4, 8], "these are 6"),
+    ([1e10, 1, -1e10], "too large"),
+    ([1e8, 123_456_789, 1], "float32 has no 123456789.0"),
+    ([0.1, 0.2, 0.3], "float32 has no 0.1"),
+    ([1e8, 1, -1e8], "give 2 sums (0, 1)"),  # the chapter's own
+    ([1, 2, 4, 8, 16], "give 1 sum (31)"),
+    ([2.0**29, 1, 2, 4, 8], "What does a large number do"),  # without its opposite
+    ([2.0**29, -(2.0**29), 1, 1, 1], "give 4 sums (0, 1, 2, 3)"),
+    ([1, math.nan], "one finite number"),
+    ([1, "two"], "one finite number"),
+]
+
+NEAR = 1 / 16 / (600 * 1024) / 1000
+APART = [
+    (..., "no number yet"),
+    (NEAR * 1024, "each of them has a boundary"),
+    (NEAR * 600, "a frame has 600 tokens"),
+    (NEAR * 256, "in the wrong place"),
+    (NEAR * 1000, "one in 1,000 frames is asked for"),
+    (NEAR * 16, "the chance per logit"),
+    (1 / 16 / 1000, "that is for one logit a frame"),
+    (1 / NEAR, "the other way round"),
+    (4.8e-6, "that is not it"),  # the chapter's own measurement
+    ("small", "one finite number"),
+]
+
+
+def right_quotient(number, divisor, proposal):
+    while proposal * divisor > number:
+        proposal = proposal - 1
+    while (proposal + 1) * divisor <= number:
+        proposal = proposal + 1
+    return proposal
+
+
+def once(number, divisor, proposal):
+    if proposal * divisor > number:
+        return proposal - 1
+    return proposal + 1 if (proposal + 1) * divisor <= number else proposal
+
+
+def only_down(number, divisor, proposal):
+    while proposal * divisor > number:
+        proposal = proposal - 1
+    return proposal
+
+
+def to_zero(number, divisor, proposal):
+    found = right_quotient(abs(number), divisor, abs(proposal))
+    return -found if number < 0 else found
+
+
+def strict(number, divisor, proposal):
+    found = right_quotient(number, divisor, proposal)
+    return found - 1 if found * divisor == number else found
+
+
+def endless(number, divisor, proposal):
+    while proposal * divisor != number:
+        proposal = proposal + 1
+    return proposal
+
+
+def by_hand(number, divisor, proposal):
+    """Another right one, by the remainder."""
+    rest = number - proposal * divisor
+    while rest < 0:
+        rest, proposal = rest + divisor, proposal - 1
+    while rest >= divisor:
+        rest, proposal = rest - divisor, proposal + 1
+    return proposal
+
+
+QUOTIENTS = [
+    (lambda number, divisor, proposal: ..., "returns nothing yet"),
+    (lambda number, divisor, proposal: proposal, "you return the proposal, which is 1 off"),
+    (lambda number, divisor, proposal: number // divisor, "no division here"),
+    (lambda number, divisor, proposal: divmod(number, divisor)[0], "no division here"),
+    (lambda number, divisor, proposal: math.floor(number / divisor), "no division here"),
+    (lambda number, divisor, proposal: int(number) // int(divisor), "no float"),
+    (lambda number, divisor, proposal: number * (1 / 7), "no float"),
+    (once, "How long must one repair?"),
+    (only_down, "you return the proposal, which is 1 off"),
+    (to_zero, "goes away from zero here"),
+    (strict, "and it is 14"),
+    (endless, "takes too long"),
+    (lambda number, divisor, proposal: 14.0, "a whole number is asked for"),
+    (lambda number: number, "raised TypeError"),
+]
+
+TRUTH = check.DIAGNOSES
+DIAGNOSES = [
+    (dict.fromkeys("ABCDE", ...), "no diagnosis yet"),
+    ({"A": "healthy"}, 'the keys "A" to "E"'),
+    ({**TRUTH, "A": "healthy"}, "exactly between two units"),
+    ({**TRUTH, "B": "healthy"}, "too large for an activation"),
+    ({**TRUTH, "C": "wraps around"}, "on ties, on large sums"),
+    ({**TRUTH, "D": "healthy"}, "above 2^24"),
+    ({**TRUTH, "E": "rounds ties up"}, "not whole units"),
+    ({**TRUTH, "E": "sick"}, "none of the names"),
+    ({**TRUTH, "E": ...}, "1 still without a name"),
+]
+
+LONGEST = [
+    (..., "no number yet"),
+    (2**31, "multiplied by a weight"),
+    (2**33, "multiplied by a value"),
+    (2047, "one more fits"),
+    (2049, "one too many"),
+    (1024, "one bit too careful"),
+    (600, "how long a frame is"),
+    (2**53, "how many terms fit"),
+    (12, "that is not it"),
+]
+
+WRONG = [
+    (checker, answer, reason)
+    for checker, answers in (
+        (check.orders, ORDERS),
+        (check.apart, APART),
+        (check.quotient, QUOTIENTS),
+        (check.patients, DIAGNOSES),
+        (check.longest, LONGEST),
+    )
+    for answer, reason in answers
+]
+
+
+@pytest.mark.parametrize(("checker", "answer", "reason"), WRONG)
+def test_a_wrong_answer_is_told_why(checker, answer, reason):
+    verdict = checker(answer)
+    assert not verdict
+    assert reason in verdict.reason
+
+
+RIGHT = [
+    (check.orders, [2.0**29, -(2.0**29), 1, 2, 4]),
+    (check.orders, (4, 2, 1, -(2.0**29), 2.0**29)),
+    (check.orders, torch.tensor([2.0**29, -(2.0**29), 1, 2, 4])),
+    (check.apart, 1.017e-10),
+    (check.apart, torch.tensor(NEAR)),
+    (check.quotient, right_quotient),
+    (check.quotient, by_hand),
+    (check.patients, dict(TRUTH)),
+    (check.longest, 2048),
+    (check.longest, (2**53 - 1) // (2**20 * (2**22 - 1))),
+]
+
+
+@pytest.mark.parametrize(("checker", "answer"), RIGHT)
+def test_a_right_answer_is_right(checker, answer):
+    assert checker(answer)
+
+
+def test_the_chapters_own_functions_are_no_answers(notebook):
+    names: dict[str, Any] = {"torch": torch, "math": math, "np": np, "itertools": itertools}
+    sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    for start in ("def root", "def requantized", "def fixed"):
+        source = next(source for source in sources if start in source)
+        exec(source[source.index(start) :].split("\n\n\n")[0], names)
+    for name in ("root", "requantized", "fixed"):
+        assert not check.quotient(names[name])
+        assert not check.quotient(lambda number, divisor, proposal, name=name: names[name](number, divisor))
+    assert not check.longest(9007199254740992)
+    assert not check.apart(8e-06)
+
+
+def product(x, w):
+    """What the rule says, in Python's own integers."""
+    sums = [[sum(a * b for a, b in zip(row, other, strict=True)) for other in w] for row in x]
+    limit = 2**22 - 1
+    return [[max(-limit, min(limit, round(each / 2**16))) for each in row] for row in sums]
+
+
+def test_the_healthy_product_is_the_rule_and_the_others_are_not():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randint(-(2**22), 2**22, (50, 3), generator=generator)
+    w = torch.randint(-(2**17), 2**17, (50, 3), generator=generator)
+    w[:25] = 2**15 * w[:25].sign()  # ties
+    expected = torch.tensor(product(x.tolist(), w.tolist())).double()
+    for name, each in check.PRODUCTS.items():
+        same = torch.equal(each(x.double(), w.double()), expected)
+        assert same == (TRUTH[name] == "healthy"), name
+    small = torch.randint(0, 100, (20, 8), generator=generator).double() * 2**16
+    sound = check.PRODUCTS["C"](small, small[:5] / 2**16)
+    for each in check.PRODUCTS.values():  # so questions have to be asked
+        assert torch.equal(each(small, small[:5] / 2**16), sound)
+
+
+@pytest.mark.parametrize(("length", "fits"), [(2048, True), (2049, False)])
+def test_the_longest_sequence_is_the_librarys(length, fits):
+    prior = Prior(4, length, width=8, depth=1, heads=1)
+    if fits:
+        assert Twin(prior).bounds["attended values"] < 2**53
+        return
+    with pytest.raises(FixedPointError, match="attended values"):
+        Twin(prior)

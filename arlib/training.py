@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import nn
 
 from arlib import orders
-from arlib.data import DataError
+from arlib.data import DataError, write_atomically
 from arlib.tokenizer import ImageTokenizer, to_float
 from arlib.transformer import Prior
 
@@ -132,6 +132,8 @@ def fit(
             if resume
             else f"{checkpoint} holds an earlier run. Continue it with --resume, or name another folder."
         )
+    if not resume and any(folder.glob("*.safetensors")):
+        raise DataError(f"{folder} holds the weights of a trained model already. Name another folder.")
     if settings.batch_size % settings.devices:
         raise DataError(f"A batch of {settings.batch_size} cannot be shared equally by {settings.devices} processes.")
     fabric = Fabric(
@@ -193,7 +195,8 @@ def moment_steps(steps: int) -> list[int]:
 def make_optimizers(loss: nn.Module, settings: Settings) -> list[torch.optim.Optimizer]:
     """AdamW (Loshchilov and Hutter 2019), and Muon (Jordan et al. 2024) for the matrices inside of blocks.
 
-    Muon makes the singular values of each update equal; scaled to AdamW's size (Liu et al. 2025, arXiv 2502.16982) it
+    Muon makes the singular values of each update about equal: five Newton-Schulz steps, which torch takes in bfloat16,
+    bring all but the smallest to between 0.6 and 1.2. Scaled to AdamW's size (Liu et al. 2025, arXiv 2502.16982) it
     shares its learning rate, and both priors and tokenizers reach the same loss in fewer steps.
     """
     parameters = dict(loss.named_parameters())
@@ -230,12 +233,14 @@ class MatrixMuon(torch.optim.Muon):
 
 
 def save_checkpoint(fabric: Fabric, path: Path, state: dict) -> None:
-    """Save beside `path` and then move, so that a kill at any moment leaves one whole checkpoint."""
-    partial = path.with_suffix(".partial")
-    fabric.save(partial, state)
+    """Save beside `path` and then move, so that a kill at any moment leaves one whole checkpoint.
+
+    Every process calls this, the first one writes. Raises `DataError` where that fails, as on a full disk.
+    """
     if fabric.is_global_zero:
-        partial.replace(path)
-    fabric.barrier()
+        write_atomically(path, lambda partial: fabric.save(partial, state))
+    else:
+        fabric.save(path, state)
 
 
 def batch_indices(count: int, step: int, settings: Settings) -> torch.Tensor:

@@ -27,9 +27,14 @@ LICENCES = {
 }
 
 
+def weights_path(out: Path, kind: str, name: str) -> Path:
+    """Where the weights of a new model go."""
+    return out / f"{kind}-{name}.safetensors"
+
+
 def save(out: Path, kind: str, name: str, model: Model, **extra: str) -> Path:
     """Write the weights of a trained model into its folder; `extra` joins the header."""
-    path = out / f"{kind}-{name}.safetensors"
+    path = weights_path(out, kind, name)
     checkpoints.save(path, kind, model, **extra)
     return path
 

@@ -1,14 +1,19 @@
 """What options stand for: data sets with the sizes of their pictures, classes by their names, quantizers."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import torch
+import typer
 
 from arlib import checkpoints, data
 from arlib.quantizers import BSQ, VQ, Product, Residual
 from arlib.scales import Pyramid
 from arlib.tokenizer import ImageTokenizer, Quantizer
 from arlib.transformer import Prior
+
+Force = Annotated[bool, typer.Option("--force", help="Replace files that are there already.")]
 
 MOST_GUIDANCE = 100
 SHAPES = {"supertuxkart": (data.HEIGHT, data.WIDTH, 3), "digits": (28, 28, 1), "cifar10": (32, 32, 3)}
@@ -58,6 +63,16 @@ def check_spoken(model: Prior, guidance: float, at_once: int) -> None:
 def counted(count: int, thing: str) -> str:
     """ "1 file", "2,000 files"."""
     return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
+def check_unwritten(paths: Sequence[Path], force: bool) -> None:
+    """Raise `DataError` where a file that would be written is there, as it may be an original; with `force` never."""
+    there = [path for path in paths if path.exists()]
+    if there and not force:
+        others = f" and {counted(len(there) - 1, 'other file')}" if len(there) > 1 else ""
+        raise data.DataError(
+            f"{there[0]}{others} would be replaced. Name another place, or replace what is there: --force."
+        )
 
 
 def label_number(label: str | None, classes: int, name: str) -> int | None:

@@ -14,7 +14,7 @@ from rich.table import Table
 import arlib
 from arlib import checkpoints, codec, data, dial
 from arlib.cli import sharp
-from arlib.cli.common import class_name, counted, data_of, label_number
+from arlib.cli.common import Force, check_unwritten, class_name, counted, data_of, label_number
 from arlib.codec import BATCH, CodecError
 from arlib.data import DataError
 from arlib.sharp import check_share
@@ -26,7 +26,6 @@ S = TypeVar("S")
 T = TypeVar("T")
 Sources = Annotated[list[Path], typer.Argument(metavar="IN...", help="Files, or folders of them.")]
 TokenizerName = Annotated[str | None, typer.Option("--tokenizer", help="The prior's own, if left out.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace files that are there already.")]
 Named = Annotated[
     str | None, typer.Option("--prior", help="Name, hash or file of the prior; found by the file, if left out.")
 ]
@@ -126,7 +125,7 @@ def info(
         model = arlib.load_codec(name, tokenizer)
         ledger, label = model.ledger(content), model.label(content) if model.classes else None
     except CodecError as error:
-        raise named(source, error) from None
+        raise DataError(f"{source}: {error}") from None
     table = Table("header", "", title=str(source))
     table.add_row("version", str(header.version))
     table.add_row("model", f"{header.model} ({name})")
@@ -168,9 +167,10 @@ def plan(
     if len(sources) == 1 and not sources[0].is_dir() and not out.is_dir():
         if suffix == ".png":
             data.check_suffix(out)
-        elif out.suffix != suffix:
+        elif out.suffix.lower() != suffix:
             raise DataError(f"{out} does not end in {suffix}.")
-        return unwritten([(sources[0], out)], force)
+        check_unwritten([out], force)
+        return [(sources[0], out)]
     if not out.is_dir():
         raise DataError(f"{out} is not a folder. Many files go into a folder: make it first.")
     paths = [path for source in sources for path in (files_of(source) if source.is_dir() else [source])]
@@ -180,16 +180,8 @@ def plan(
         if target in pairs:
             raise DataError(f"{pairs[target]} and {path} would both become {target}.")
         pairs[target] = path
-    return unwritten([(path, target) for target, path in pairs.items()], force)
-
-
-def unwritten(pairs: list[tuple[Path, Path]], force: bool) -> list[tuple[Path, Path]]:
-    """The pairs, unless a file that would be written is there: `DataError`, as it may be an original."""
-    there = [target for _, target in pairs if target.exists()]
-    if there and not force:
-        others = f" and {counted(len(there) - 1, 'other file')}" if len(there) > 1 else ""
-        raise DataError(f"{there[0]}{others} would be replaced. Name another place, or replace what is there: --force.")
-    return pairs
+    check_unwritten(list(pairs), force)
+    return [(path, target) for target, path in pairs.items()]
 
 
 def convert(
@@ -214,7 +206,7 @@ def convert(
         for (path, target), each in zip(batch, inputs, strict=True):
             result = each if isinstance(each, DataError) else next(coded)
             if isinstance(result, CodecError):
-                result = named(path, result)
+                result = DataError(f"{path}: {result}")
             error = result if isinstance(result, DataError) else attempt(write, target, result)
             if error is None:
                 done.append((path, target))
@@ -233,10 +225,6 @@ def attempt(function: Callable[..., T], *arguments: object) -> T | DataError:
         return function(*arguments)
     except DataError as error:
         return error
-
-
-def named(path: Path, error: DataError) -> DataError:
-    return DataError(f"{path}: {error}")
 
 
 def ptb_files(folder: Path) -> list[Path]:

@@ -9,7 +9,7 @@ from rich.console import Console
 
 import arlib
 from arlib import checkpoints, data, metrics, orders, sampling
-from arlib.cli.common import check_spoken, counted, data_of, label_number, read_picture
+from arlib.cli.common import Force, check_spoken, check_unwritten, counted, data_of, label_number, read_picture
 from arlib.cli.samples import order_of
 from arlib.scales import Pyramid
 from arlib.tokenizer import ImageTokenizer
@@ -41,6 +41,7 @@ def generate(
     prior: Annotated[str, typer.Option("--prior", help="Name, hash or file of the prior.")] = "book",
     tokenizer: Annotated[str | None, typer.Option(help="The prior's own, if left out.")] = None,
     fit: Annotated[bool, typer.Option("--fit", help="Scale and cut images of another size.")] = False,
+    force: Force = False,
 ) -> None:
     """Sample new pictures, or complete a part of a given one."""
     sampling.check_settings(temperature, top_k, top_p)
@@ -58,6 +59,7 @@ def generate(
     header = checkpoints.read_header(checkpoints.find("prior", prior))
     weights = tokenizer or header["tokenizer"]
     number = label_number(label, model.config.get("classes", 0), data_of(weights))
+    check_unwritten([picture_of(out, place) for place in range(count)], force)
     known = None
     if begin is not None:
         image = read_picture(begin, weights, fit)
@@ -74,11 +76,16 @@ def generate(
     except OSError as error:
         raise data.DataError(f"{out} cannot be made: {error.strerror}.") from None
     for place, image in enumerate(images):
-        data.write_image(out / f"{place:04}.png", image)
+        data.write_image(picture_of(out, place), image)
     labels = None if number is None else torch.full((count,), number)
     read = tokens if spoken is None else orders.arrange(tokens, spoken)
     bits = metrics.bits(model, read, order=spoken, label=labels).sum(1).mean()
     console.print(f"{out}: {counted(count, 'new picture')}, {bits:,.0f} bits each on average.")
+
+
+def picture_of(out: Path, place: int) -> Path:
+    """The file of the picture of that place in the batch."""
+    return out / f"{place:04}.png"
 
 
 def to_draw(

@@ -10,7 +10,7 @@ from rich.console import Console
 import arlib
 from arlib import checkpoints, data, metrics, tokenset
 from arlib.cli import examples
-from arlib.cli.common import SHAPES, check_fits, counted, data_of, read_picture
+from arlib.cli.common import SHAPES, Force, check_fits, check_unwritten, counted, data_of, read_picture
 from arlib.cli.report import evaluation_tables, usage
 
 app = typer.Typer()
@@ -37,8 +37,10 @@ def tokenize(
     precision: Annotated[
         str, typer.Option(help="32-true, or bf16-mixed: faster, and about one token in seventy is another one.")
     ] = "32-true",
+    force: Force = False,
 ) -> None:
     """Turn pictures into a bit-packed data set of tokens, with the labels that they have."""
+    check_unwritten([out], force)
     if mirror and moved is not None:
         raise data.DataError("--moved mirrors the pictures that may be mirrored: leave --mirror out.")
     weights = checkpoints.find("tokenizer", tokenizer)
@@ -82,9 +84,11 @@ def reconstruct(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The image to write.")],
     tokenizer: TokenizerName = "book",
     fit: Annotated[bool, typer.Option("--fit", help="Scale and cut an image of another size.")] = False,
+    force: Force = False,
 ) -> None:
     """Send a picture through the tokenizer and back."""
     data.check_suffix(out)
+    check_unwritten([out], force)
     image = read_picture(source, tokenizer, fit)
     again = arlib.load_tokenizer(tokenizer).reconstruct(image[None])[0]
     data.write_image(out, again)

@@ -1,0 +1,115 @@
+"""How commands end: nothing is replaced unasked, an interrupt is no success, and a failed write tells why."""
+
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+
+from arlib import checkpoints, data, training
+from arlib.data import DataError
+from arlib.storage import write_atomically
+from arlib.training import NextTokenLoss, Settings, fit
+from arlib.transformer import Prior
+
+FRAME = data.files("supertuxkart", "valid")[0]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["reconstruct", FRAME, "there.png"],
+        ["tokenize", "valid", "there.png"],
+        ["generate", "--out", "new", "--count", 3],
+        ["compress", FRAME, "there.ptb"],
+        ["compress", FRAME, "new"],
+        ["decompress", "there.ptb", "there.png"],
+    ],
+)
+def test_what_is_there_is_replaced_only_by_force(run, tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    Path("new").mkdir()
+    for name in ("there.png", "there.ptb", "new/0001.png", f"new/{FRAME.stem}.ptb"):
+        Path(name).write_text("an original")
+    code, out, err = run(*arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "would be replaced" in err
+    assert all(path.read_text() == "an original" for path in Path().rglob("*.p*"))
+
+
+def test_force_replaces(run, tmp_path):
+    out = tmp_path / "a.png"
+    out.write_text("an original")
+    assert run("reconstruct", FRAME, out, "--force")[0] == 0
+    assert data.read_image(out).shape == (100, 150, 3)
+
+
+def test_the_reason_of_a_failed_write_is_the_one_that_is_told(tmp_path):
+    (tmp_path / "x.webp").write_bytes(b"a file")
+    picture = torch.zeros(4, 4, 3, dtype=torch.uint8)
+    for path, words in {
+        tmp_path / "x.webp" / "o.png": "Not a directory",
+        tmp_path / "none" / "o.png": "No such file or directory",
+        tmp_path / ("n" * 252 + ".png"): "name too long",
+    }.items():
+        with pytest.raises(DataError, match=f"cannot be written: .*{words}"):
+            data.write_image(path, picture)
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(DataError, match="directory"):
+        data.write_image(tmp_path / "folder.png", picture)
+    data.write_image(tmp_path / ("n" * 246 + ".png"), picture)  # a name of 250 characters is one
+    assert sorted(len(path.name) for path in tmp_path.iterdir()) == [6, 10, 250]
+
+
+def test_threads_write_the_same_file_without_getting_in_each_others_way(tmp_path):
+    path, errors, barrier = tmp_path / "a", [], threading.Barrier(8)
+
+    def work(number: int) -> None:
+        def write(partial: Path) -> None:
+            barrier.wait()
+            partial.write_bytes(bytes([number]) * 1000)
+
+        try:
+            write_atomically(path, write)
+        except Exception as error:  # reported below, in the main thread
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert len(set(path.read_bytes())) == 1
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_trained_weights_get_the_permissions_of_the_users_umask(tmp_path):
+    checkpoints.save(tmp_path / "prior-a.safetensors", "prior", Prior(4, 4, 8, 1, 1))
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "prior-a.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+TOKENS = torch.zeros(4, 6, dtype=torch.int64)
+
+
+def small() -> NextTokenLoss:
+    torch.manual_seed(0)
+    return NextTokenLoss(Prior(4, 6, 8, 1, 1))
+
+
+def test_a_full_disk_in_training_is_one_error_and_leaves_no_partial_file(tmp_path, monkeypatch):
+    def full(self, path, state):
+        Path(path).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(training.Fabric, "save", full)
+    with pytest.raises(DataError, match=r"last\.ckpt cannot be written: No space left"):
+        fit(small(), TOKENS, Settings(1, 2, 1e-3), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["curves"]
+
+
+def test_weights_that_were_trained_are_not_replaced_by_a_new_run(tmp_path):
+    (tmp_path / "prior-old.safetensors").write_bytes(b"")
+    with pytest.raises(DataError, match="holds the weights of a trained model"):
+        fit(small(), TOKENS, Settings(1, 2, 1e-3), tmp_path)

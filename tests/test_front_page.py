@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,16 @@ def test_the_site_opens_with_pictures_and_all_chapters(browser: Browser, site: P
     assert page.locator("table").first.locator("tbody tr").count() == len(chapters.table().splitlines()) - 2
     page.get_by_role("link", name="Start the tour").click()
     page.wait_for_url("**/00-tour.html")
+
+
+def test_the_ladder_of_the_decoder_has_the_numbers_of_today():
+    sys.path.append(str(ROOT / "tools"))
+    from make_decoder_steps import steps
+
+    stored = json.loads((ROOT / "book" / "_static" / "decoder.json").read_text(encoding="utf-8"))
+    found = steps()
+    assert {step: stored[step] for step in stored if step != "9 picture"} == {
+        step: found[step] for step in found if step != "9 picture"
+    }
+    for mine, its in zip(stored["9 picture"].values(), found["9 picture"].values(), strict=True):
+        assert its == pytest.approx(mine, abs=1)  # PyTorch's own decoder may round otherwise

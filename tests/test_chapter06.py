@@ -2,14 +2,16 @@
 
 import json
 import math
-import os
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import nbformat
+import numpy as np
 import pytest
 import torch
 
+import arlib
 from arlib.exercises import chapter06 as check
 from arlib.transformer import Prior
 
@@ -233,16 +235,54 @@ def test_the_figure_fits_a_phone(figure):
     assert inside["x"] + inside["width"] <= box["x"] + box["width"] + 1
 
 
-def test_the_control_shows_the_place_that_is_chosen(sources, capsys):
-    """In JupyterLab there is a slider, and moving it calls `look`."""
+def test_the_sliders_show_the_frame_and_the_place_that_are_chosen(sources):
+    """In JupyterLab there are two sliders, and moving one calls `look`."""
     import ipywidgets  # type: ignore[import-untyped]
 
     source = next(source for source in sources if "def control" in source).split('\n\n\nif "JPY')[0]
-    looked: list[int] = []
-    names = {"ipywidgets": ipywidgets, "os": os}
-    exec("def control" + source.split("def control")[1], names)
-    names["look"] = lambda place: looked.append(place)
-    box = names["control"]()
-    box.children[0].value = 17
-    assert looked[-1] == 17
+    looked: list[tuple[int, int]] = []
+    valid = torch.zeros(20, 600)
+    names: dict[str, Any] = {"ipywidgets": ipywidgets, "valid": valid}
+    names["look"] = lambda number, place: looked.append((number, place))
+    exec(source.replace("(176, 0,", "(5, 0,"), names)
+    number, place, _ = names["control"]().children
+    assert looked[-1] == (5, 405)
+    place.value = 17
+    number.value = 3
+    assert looked[-2:] == [(5, 17), (3, 17)]
+
+
+@pytest.mark.parametrize("place", [0, 405, 599])
+def test_what_the_sliders_call_draws_a_frame_and_five_tokens(sources, capsys, place):
+    tokens = torch.randint(1024, (2, 600), generator=torch.Generator().manual_seed(0))
+    decoder, looked = arlib.load_tokenizer("book"), torch.zeros(12, 601)
+    names: dict[str, Any] = {"plt": plt, "torch": torch, "math": math, "arlib": arlib, "orders": arlib.orders}
+    names |= {"valid": tokens, "decoder": decoder, "looked": looked}
+    with torch.no_grad():
+        for start in ("def attention_of", "def variants", "def show_attention", "def look"):
+            exec(next(source for source in sources if start in source), names)
+        names["look"](1, place)
+    axes = plt.gcf().axes
+    assert len(axes) == 6
+    logits = names["book"](tokens[1:2])[0, place].detach()
+    best = logits.softmax(-1).topk(5).values
+    assert [axis.get_title() for axis in axes[1:]] == [f"{chance:.0%}" for chance in best.tolist()]
+    rank = int((logits > logits[tokens[1, place]]).sum()) + 1
+    assert f"the real token is number {rank} of 1,024" in capsys.readouterr().out
+    # Orange only over what has been read, and at the first place over nothing.
+    heat = np.asarray(axes[0].images[1].get_array()).reshape(600, 4)[:, 3]
+    assert (heat[place:] == 0).all()
+    assert [share == 1 for share in heat.tolist()].count(True) == (1 if place else 0)
     plt.close("all")
+
+
+def test_the_records_that_the_chapter_names_are_those_of_the_log_and_the_cards():
+    text = nbformat.read(ROOT / "book" / f"{CHAPTER}.ipynb", as_version=4)
+    challenge = next(cell.source for cell in text.cells if "A standing challenge" in cell.source)
+    records = (ROOT / "log" / "challenge.md").read_text(encoding="utf-8").split("## Records")[1]
+    record = records.split("\n| ")[3].split(" |")[0]
+    assert f"is {record};" in challenge
+    for name, words in (("small", "`small` needs"), ("book", "`book`, trained for 81 minutes,")):
+        card = (ROOT / "data" / "weights" / f"prior-{name}.md").read_text(encoding="utf-8")
+        bits = card.split("per token, ")[1].split(" per frame")[0]
+        assert f"{words} {bits}" in challenge

@@ -71,7 +71,7 @@ def load_pipeline(name: str = "book", tokenizer: str | None = None) -> tuple[Pri
     where the one named is not the prior's.
     """
     header = checkpoints.read_header(checkpoints.find("prior", name))
-    grid = checkpoints.parse_grid(header.get("grid"))
+    grid = checkpoints.parse_grid(header["grid"])
     weights = checkpoints.find("tokenizer", tokenizer or header["tokenizer"])
     if not f"sha256:{checkpoints.sha256(weights)}".startswith(header["tokenizer"]):
         raise checkpoints.CheckpointError(

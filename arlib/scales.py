@@ -21,7 +21,7 @@ def ends(sides: Sequence[int]) -> list[int]:
     """
     if not sides or sides[0] != 1 or any(next_ <= side for side, next_ in itertools.pairwise(sides)):
         raise ValueError(f"The sides of a pyramid begin with 1 and grow, unlike {tuple(sides)}.")
-    return torch.tensor([side**2 for side in sides]).cumsum(0).tolist()
+    return list(itertools.accumulate(side**2 for side in sides))
 
 
 def tables(sides: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -99,8 +99,8 @@ class Settings:
 
     def __post_init__(self):
         for name in ("steps", "batch_size", "devices", "learning_rate"):
-            if getattr(self, name) <= 0:
-                raise DataError(f"{name.replace('_', ' ')} is above 0, not {getattr(self, name)}.")
+            if not 0 < getattr(self, name) < math.inf:
+                raise DataError(f"{name.replace('_', ' ')} is a number above 0, not {getattr(self, name)}.")
         if self.precision not in ("32-true", "bf16-mixed"):
             raise DataError(f"The precision is 32-true or bf16-mixed, not {self.precision}.")
 
@@ -163,13 +163,17 @@ def fit(
                 optimizer.zero_grad()
             chosen = batch_indices(len(examples[0]), step, settings)[fabric.global_rank :: fabric.world_size]
             value = wrapped(*(fabric.to_device(part[chosen]) for part in examples))
+            mean = float(fabric.all_reduce(value.detach(), reduce_op="mean"))  # type: ignore[arg-type]
+            if not math.isfinite(mean):
+                raise DataError(
+                    f"Training diverged: the loss of step {step + 1} is {mean}, and no weights are written. "
+                    "Try another folder and a smaller learning rate."
+                )
             fabric.backward(value)
             torch.nn.utils.clip_grad_norm_(wrapped.parameters(), max_norm=1.0)
             for optimizer in optimizers:
                 optimizer.step()
             done = step + 1
-
-            mean = float(fabric.all_reduce(value.detach(), reduce_op="mean"))  # type: ignore[arg-type]
             fabric.log_dict({"loss": mean, "learning rate": learning_rate(step, settings)}, step)
             progress.update(bar, completed=done, loss=mean)
             if validate and fabric.is_global_zero and done % max(1, settings.steps // settings.validations) == 0:

@@ -1,12 +1,15 @@
 """How commands end: nothing is replaced unasked, an interrupt is no success, and a failed write tells why."""
 
+import os
+import signal
 import threading
 from pathlib import Path
 
 import pytest
 import torch
 
-from arlib import checkpoints, data, training
+from arlib import checkpoints, codec, data, sampling, training
+from arlib.cli import pictures
 from arlib.data import DataError
 from arlib.storage import write_atomically
 from arlib.training import NextTokenLoss, Settings, fit
@@ -113,3 +116,42 @@ def test_weights_that_were_trained_are_not_replaced_by_a_new_run(tmp_path):
     (tmp_path / "prior-old.safetensors").write_bytes(b"")
     with pytest.raises(DataError, match="holds the weights of a trained model"):
         fit(small(), TOKENS, Settings(1, 2, 1e-3), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "arguments"),
+    [
+        (sampling, "generate", ["generate", "--out", "new"]),
+        (codec.Codec, "compress_batch", ["compress", FRAME, "x.ptb"]),
+        (training, "fit", ["train", "judge", "--name", "x", "--out", "run"]),
+        (pictures, "evaluation_tables", ["evaluate"]),
+    ],
+)
+def test_an_interrupt_is_one_line_and_no_success(run, tmp_path, monkeypatch, place, name, arguments):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(place, name, lambda *rest, **options: os.kill(os.getpid(), signal.SIGINT))
+    code, out, err = run(*arguments)
+    assert (code, out, err.strip()) == (130, "", "arlib: interrupted.")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_diverged_training_ends_with_the_step_and_keeps_the_checkpoint_of_before(tmp_path, value):
+    class Diverging(NextTokenLoss):
+        steps = 0
+
+        def forward(self, tokens):
+            self.steps += 1
+            return super().forward(tokens) * (value if self.steps == 3 else 1)
+
+    loss = Diverging(Prior(4, 6, 8, 1, 1))
+    with pytest.raises(DataError, match=f"the loss of step 3 is {value}"):
+        fit(loss, TOKENS, Settings(5, 2, 1e-3, checkpoint_seconds=0.0), tmp_path)
+    assert torch.load(tmp_path / "last.ckpt")["step"] == 2
+    assert all(weight.isfinite().all() for weight in loss.parameters())
+
+
+@pytest.mark.parametrize("rate", [float("nan"), float("inf"), -1.0])
+def test_a_learning_rate_is_a_number_above_0(rate):
+    with pytest.raises(DataError, match="learning rate is a number above 0"):
+        Settings(1, 1, rate)

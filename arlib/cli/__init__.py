@@ -9,6 +9,8 @@ import arlib
 from arlib import data
 from arlib.cli import files, generate, pictures, samples, sharp, train
 
+INTERRUPTED = 130  # the exit code, as shells give it: 128 and the number of the signal
+
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=arlib.__doc__)
 app.add_typer(train.app, name="train")
 train.app.command("sharp")(sharp.train)
@@ -17,24 +19,34 @@ for group in (pictures, generate, samples, files):
 
 
 def main() -> None:
-    """Run a command; whatever was wrong with what it was given is one line on standard error and exit code 2."""
+    """Run a command; whatever was wrong with what it was given is one line on standard error and exit code 2.
+
+    An interrupt (Ctrl-C) is one line and exit code 130, so that `arlib … && rm …` removes nothing.
+    """
     try:
         with warnings.catch_warnings():
             warnings.showwarning = say
             warnings.filterwarnings("ignore", module="PIL")  # of tags and sizes; what matters is raised
             warnings.simplefilter("always", data.Notice)
-            app(standalone_mode=False, prog_name="arlib")
-    except typer.Abort:
-        sys.exit(130)
+            # Typer catches an interrupt and returns its code instead.
+            code = app(standalone_mode=False, prog_name="arlib")
+    except (typer.Abort, KeyboardInterrupt):
+        code = INTERRUPTED
     except typer.TyperException as error:
         complain(f"{error.format_message().rstrip('.?')}. --help behind a command tells what it takes.")
+    except OSError as error:  # a full disk, or a folder that can't be written to
+        name = f"{error.filename} cannot be used: " if error.filename else ""
+        complain(f"{name}{error.strerror or error}.")
     except ValueError as error:
         complain(str(error))
+    if code == INTERRUPTED:
+        complain("interrupted.", INTERRUPTED)
+    sys.exit(code or 0)
 
 
-def complain(message: str) -> None:
+def complain(message: str, code: int = 2) -> None:
     say(message)
-    sys.exit(2)
+    sys.exit(code)
 
 
 def say(message: Warning | str, *details: object) -> None:

@@ -1,4 +1,4 @@
-"""Chapter 4: wrong answers are told why, and its two figures show what `arlib` computes."""
+"""Chapter 4: wrong answers are told why, and its figure shows what `arlib` computes."""
 
 import base64
 import json
@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 import arlib
-from arlib import metrics, tokenset
+from arlib import tokenset
 from arlib.exercises import chapter04 as check
 from arlib.quantizers import BSQ
 
@@ -34,97 +34,71 @@ def exactly(value, way):
     return value.detach() + (way - way.detach())
 
 
-def in_place(z):
-    with torch.no_grad():
-        z.clamp_(-1, 1)
-    return corner(z)
+# Exercise 1's five quantizers, told apart by whoever reads their code.
+DIAGNOSIS = {"A": "zero", "B": "gradient along z", "C": "no corner", "D": "fine", "E": "no gradient"}
+DIAGNOSES = [
+    ({**DIAGNOSIS, "A": "fine"}, "in which some numbers are exactly 0"),
+    ({**DIAGNOSIS, "B": "fine"}, "the inner product of that gradient with the latent"),
+    ({**DIAGNOSIS, "C": "fine"}, "absolute values of what it returns"),
+    ({**DIAGNOSIS, "D": "no corner"}, "look again"),
+    ({**DIAGNOSIS, "E": "gradient along z"}, "does autograd know"),
+    ({**DIAGNOSIS, "E": "broken"}, "none of the names"),
+    (dict.fromkeys("ABCDE", ...), "no diagnosis yet"),
+    (corner, "a dictionary"),
+]
 
 
-BINARISE = [
-    (lambda z: torch.sign(z) / z.shape[-1] ** 0.5, "yours gives 0, as torch.sign"),
-    (lambda z: exactly(torch.where(z > 0, 1.0, -1.0) / z.shape[-1] ** 0.5, tangent(z)), "yours gives -1/√d"),
-    (lambda z: exactly(-corner(z), tangent(z)), "values have the wrong sign"),
-    (lambda z: exactly(corner(z), -tangent(z)), "gradient has the wrong sign"),
-    (corner, "autograd sees a constant"),
-    (lambda z: exactly(corner(z), tangent(z)) * z.shape[-1] ** 0.5, "the values are ±1;"),
-    (lambda z: z + (corner(z) - z).detach(), "bit for bit"),
-    (lambda z: exactly(corner(z), z), "its part along z is still in it"),
-    (lambda z: exactly(corner(z), F.normalize(z, dim=-1)), "divided by the length"),
-    (lambda z: exactly(corner(z), tangent(z) / z.shape[-1] ** 0.5), "√d times too small"),
-    (lambda z: exactly(corner(z), z - tangent(z)), "the part along z"),
-    (lambda z: exactly(corner(z), 0 * z), "it is zero everywhere"),
-    (lambda z: exactly(corner(z), F.hardtanh(z)), "cut off"),
-    (lambda z: exactly(corner(z), z - z.mean(-1, keepdim=True)), "not g - u (u · g)"),
-    (in_place, "changed the latents"),
-    (lambda z: exactly(corner(z), tangent(z))[0], "the shape is"),
+def powers_of(z):
+    return torch.tensor([2**i for i in range(z.shape[-1])])
+
+
+def index_of(z):
+    """The chapter's `encode`, for any number of bits."""
+    return ((z >= 0).long() * powers_of(z)).sum(-1)
+
+
+def flipped(z, bit):
+    return index_of(z) ^ 2**bit
+
+
+def second(z):
+    return flipped(z, z.abs().argmin(-1))
+
+
+SECONDS = [
+    (index_of, "that is the nearest corner"),
+    (lambda z: flipped(z, z.abs().argmax(-1)), "farthest from zero"),
+    (lambda z: flipped(z, z.argmin(-1)), "take absolute values"),
+    (lambda z: index_of(-z), "on the other side"),
+    (lambda z: mirrored(second(z), z.shape[-1]), "the highest bit comes first"),
+    (lambda z: flipped(z, z.argmax(-1)), "for z = ["),
+    (lambda z: ((z >= 0).long() * powers_of(torch.zeros(10))).sum(-1), "that is the nearest corner"),
+    (lambda z: second(z).float(), "the dtype is"),
+    (lambda z: second(z)[0], "the shape is"),
+    (corner, "the shape is"),
     (lambda z: None, "returns nothing yet"),
 ]
 
 
-def powers_of(z, dtype=torch.int64):
-    return torch.tensor([2**i for i in range(z.shape[-1])]).to(dtype)
+def mirrored(index, bits):
+    return torch.tensor([int(f"{value:0{bits}b}"[::-1], 2) for value in index.flatten().tolist()]).view(index.shape)
 
 
-INDICES = [
-    (lambda z: ((z >= 0).long() * powers_of(z).flip(0)).sum(-1), "highest bit comes first"),
-    (lambda z: ((z < 0).long() * powers_of(z)).sum(-1), "the wrong way round"),
-    (lambda z: ((z > 0).long() * powers_of(z)).sum(-1), "counts as positive"),
-    (lambda z: ((z >= 0).float() @ powers_of(z).float()).long(), "for 25 bits of float32"),
-    (lambda z: ((z >= 0).bfloat16() * powers_of(z).bfloat16()).sum(-1).long(), "for 10 bits of float32"),
-    (lambda z: ((z >= 0).int() * powers_of(z).int()).sum(-1, dtype=torch.int32).long(), "for 32 bits"),
-    (lambda z: ((z >= 0).to(torch.uint8) * powers_of(z, torch.uint8)).sum(-1), "indices are wrong"),
-    (lambda z: ((z >= 0).to(torch.int8) * powers_of(z, torch.int8)).sum(-1), "are negative"),
-    (lambda z: (z >= 0).float() @ powers_of(z).float(), "the dtype is torch.float32"),
-    (lambda z: (z >= 0).long() * powers_of(z), "the shape is"),
-    (lambda z: ((z >= 0).long() * powers_of(z)).sum(-1) + 1, "one too high"),
-    (lambda z: ((z >= 0).long() * powers_of(z)).sum(-1) * 2, "bit 0 has to count 1, and yours counts 2"),
-    (lambda z: ((z >= 0).long() * 2 ** torch.arange(10)).sum(-1), "right for 10 bits, but for 12"),
-    (lambda z: ((z >= 0).int() * powers_of(z).int()).sum(-1, dtype=torch.int32), "the dtype is torch.int32"),
-    (lambda z: None, "returns nothing yet"),
-]
+def without_zeros(index, bits):
+    return torch.tensor([int(f"{value:b}"[::-1], 2) for value in index.flatten().tolist()]).view(index.shape)
 
 
-def table_of(logits):
-    table = torch.ones(len(logits), 1, dtype=logits.dtype)
-    for one in torch.sigmoid(logits).T[:, :, None]:
-        table = torch.cat([table * (1 - one), table * one], dim=1)
-    return table
-
-
-def entropy(p, log=torch.log2):
-    p = p[p > 0]
-    return -(p * log(p)).sum()
-
-
-def factorised(logits):
-    ones = torch.sigmoid(logits).mean(0)
-    return entropy(ones) + entropy(1 - ones)
-
-
-def with_nan(logits):
-    p = table_of(logits).mean(0)
-    return -(p * p.log2()).sum()
-
-
-def with_a_clamp(logits):
-    p = table_of(logits).mean(0)
-    return -(p * p.clamp_min(1e-5).log2()).sum()
-
-
-def of_hard_codes(logits):
-    return metrics.entropy(((logits >= 0).long() * powers_of(logits)).sum(-1))
-
-
-ENTROPIES = [
-    (lambda logits: entropy(table_of(logits).mean(0), torch.log), "nats"),
-    (factorised, "factorised"),
-    (lambda logits: entropy(table_of(logits)) / len(logits), "mean of the latents' entropies"),
-    (lambda logits: -entropy(table_of(logits).mean(0)), "the sign"),
-    (of_hard_codes, "the likeliest codes"),
-    (with_nan, "(nan)"),
-    (with_a_clamp, "most codes are rare"),
-    (lambda logits: entropy(table_of(logits).mean(0)) + 0.1, "and it is"),
-    (lambda logits: None, "returns nothing yet"),
+ORDERS = [
+    (lambda index, bits: index, "nothing has changed"),
+    (lambda index, bits: 2**bits - 1 - index, "their order that has to be turned"),
+    (without_zeros, "zeros at the front"),
+    (lambda index, bits: 2**bits - 1 - mirrored(index, bits), "every bit is the wrong way round"),
+    (lambda index, bits: mirrored(index % 1024, 10), "right for 10 bits, and wrong for 12"),
+    (lambda index, bits: mirrored(index, bits) ^ 1, "with 10 bits, index"),
+    (lambda index, bits: mirrored(index, bits).int(), "the dtype is"),
+    (lambda index, bits: mirrored(index, bits).flatten(), "the shape is"),
+    (lambda index, bits: index_of(index), "the shape is"),
+    (lambda index, bits: None, "returns nothing yet"),
 ]
 
 HALVES = torch.tensor([[1.0, -1.0] * 5, [-1.0, 1.0] * 5])
@@ -155,24 +129,12 @@ LOST = [
     (..., "no number yet"),
 ]
 
-SHARES = [
-    (1024, "divide by"),
-    (0.75, "those that are right"),
-    (25, "in per cent"),
-    (0.8125, "bfloat16"),
-    (0, "not at twelve bits"),
-    (0.5, "what bfloat16 does to ten"),
-    (0.3, "not the share that is measured"),
-    (..., "no number yet"),
-]
-
 WRONG = [
-    *[(check.binarise, *case) for case in BINARISE],
-    *[(check.index_of, *case) for case in INDICES],
-    *[(check.entropy_of, *case) for case in ENTROPIES],
+    *[(check.diagnose, *case) for case in DIAGNOSES],
+    *[(check.second_nearest, *case) for case in SECONDS],
     *[(check.fools_factorised, *case) for case in FOOLING],
     *[(check.loses_sign, *case) for case in LOST],
-    *[(check.share_wrong, *case) for case in SHARES],
+    *[(check.lowest_first, *case) for case in ORDERS],
 ]
 
 
@@ -186,34 +148,42 @@ def test_a_wrong_answer_is_told_why(checker, answer, reason):
 @pytest.mark.parametrize(
     ("checker", "answer"),
     [
-        (check.index_of, lambda z: sum((z[..., i] >= 0).long() << i for i in range(z.shape[-1]))),
-        (check.entropy_of, lambda logits: entropy(table_of(logits).mean(0)).item()),
+        (check.diagnose, DIAGNOSIS),
+        (check.second_nearest, second),
+        (check.second_nearest, lambda z: BSQ(z.shape[-1]).encode(second_corner(z))),
         (check.fools_factorised, RARE),
         (check.fools_factorised, RARE.tolist()),
-        (check.entropy_of, lambda logits: entropy(table_of(logits).mean(0) + 1e-12)),
         (check.loses_sign, 2**23 + 1),
         (check.loses_sign, torch.tensor(2.0**23 + 1)),
-        (check.share_wrong, np.float64(0.25)),
+        (check.lowest_first, mirrored),
     ],
 )
-def test_another_right_answer_passes(checker, answer):
+def test_a_right_answer_passes(checker, answer):
     assert checker(answer)
 
 
-def test_an_autograd_function_is_a_right_answer_too():
-    class Projected(torch.autograd.Function):
-        @staticmethod
-        def forward(context, z):
-            context.save_for_backward(z)
-            return corner(z)
+def second_corner(z):
+    """The second nearest corner by all distances on the sphere, as exercise 2 says that nobody has to."""
+    bits = z.shape[-1]
+    corners = BSQ(bits).decode(torch.arange(2**bits))
+    distances = torch.cdist(F.normalize(z.double(), dim=-1), corners.double())
+    return corners[distances.topk(2, largest=False).indices[:, 1]]
 
-        @staticmethod
-        def backward(context, gradient):
-            (z,) = context.saved_tensors
-            unit = F.normalize(z, dim=-1)
-            return gradient - unit * (unit * gradient).sum(-1, keepdim=True)
 
-    assert check.binarise(Projected.apply)
+def test_the_five_quantizers_have_the_faults_that_they_are_said_to_have():
+    z = torch.randn(50, 10, requires_grad=True)
+    values = {letter: quantize(z) for letter, quantize in check.patients().items()}
+    right = corner(z)
+    assert {letter for letter, value in values.items() if not torch.allclose(value, right, atol=1e-5)} == {"C"}
+    zeros = {letter: quantize(torch.zeros(1, 10)) for letter, quantize in check.patients().items()}
+    assert {letter for letter, value in zeros.items() if not torch.allclose(value, corner(torch.zeros(1, 10)))} == {
+        "A",
+        "C",
+    }
+    assert not values["E"].requires_grad
+    for letter, orthogonal in {"A": True, "B": False, "D": True}.items():
+        (gradient,) = torch.autograd.grad((values[letter] * torch.randn(50, 10)).sum(), z)
+        assert (((gradient * z).sum(-1).abs() < 1e-3).all()) == orthogonal
 
 
 def data_of(name):
@@ -276,28 +246,3 @@ def test_every_bit_is_shown_with_the_patch_it_leads_to(figure):
         )
         code = data["start"] if number == 0 else data["start"] ^ (1 << (number - 1))
         assert pixels == patches[code].tolist()
-
-
-@pytest.mark.browser
-def test_the_codes_in_use_while_a_codebook_collapses(figure):
-    collapse = figure(CHAPTER, "collapse")
-    data = data_of("collapse")
-    slider = collapse.locator("input[type=range]")
-    slider.focus()
-    moves = {"": 0, "ArrowRight": 1, "End": len(data["steps"]) - 1, "ArrowLeft": len(data["steps"]) - 2, "Home": 0}
-    for key, at in moves.items():
-        if key:
-            collapse.page.keyboard.press(key)
-        assert collapse.locator("output").first.inner_text() == str(data["steps"][at])
-        for side, name in enumerate(("vq", "bsq")):
-            used = unpacked(data[name], -1, 1024)[at].nonzero().flatten()
-            assert shown(collapse, f"{name}-used") == f"{round(1024 * metrics.codebook_usage(used, 1024))} of 1024"
-            assert float(shown(collapse, f"{name}-error")) == data["errors"][side][at]
-
-
-def test_the_recorded_codebook_collapses_and_the_bits_do_not():
-    data = data_of("collapse")
-    vq, bsq = ((unpacked(data[name], -1, 1024) > 0).sum(1) for name in ("vq", "bsq"))
-    assert vq[0] > 700
-    assert vq[1:].min() < vq[0] / 3
-    assert bsq[-1] > 4 * bsq[0]

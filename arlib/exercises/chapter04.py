@@ -1,111 +1,82 @@
 """Checkers of chapter 4, "Binary spherical quantization"."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from arlib.exercises import Wrong, call, checker, number, tensor
+from arlib.exercises import Wrong, call, checker, diagnosis, number, tensor
 from arlib.metrics import entropy
 from arlib.quantizers import BSQ
 
 BITS = 10
 
 
-@checker
-def binarise(answer: Callable) -> str:
-    """Exercise 1: exactly ±1/√d forward, the projected gradient backward."""
-    for dimension, scale in ((2, 1.0), (10, 0.3), (7, 30.0), (10, 1e9)):
-        z = torch.randn(20, dimension) * scale
-        z[0, 0] = 0.0
-        z.requires_grad_(True)
-        quantized = tensor(_called_on(answer, z), (20, dimension), torch.float32)
-        _values(quantized.detach(), z.detach(), scale)
-        if not quantized.requires_grad:
-            raise Wrong("no gradient gets through: autograd sees a constant.")
-        gradient = torch.randn(20, dimension)
-        (found,) = torch.autograd.grad(quantized, z, gradient, allow_unused=True)
-        if found is None:
-            raise Wrong("no gradient gets through to z.")
-        _gradient(found, gradient, z.detach())
-    return "the corners bit for bit, and a gradient that is orthogonal to the latent."
+NAMES = {
+    "A": ("zero", lambda z: _through(F.normalize(z, dim=-1), z.sign())),
+    "B": ("gradient along z", lambda z: _through(z, _ones(z))),
+    "C": ("no corner", lambda z: torch.tanh(3 * F.normalize(z, dim=-1)) / BITS**0.5),
+    "D": ("fine", lambda z: _through(F.normalize(z, dim=-1), _ones(z))),
+    "E": ("no gradient", lambda z: _ones(F.normalize(z, dim=-1)) / BITS**0.5),
+}
+HINTS = {
+    "fine": "Its values are corners, at zero too, and its gradient is orthogonal to every latent: look again.",
+    "no gradient": "Ask what it returns for a latent with requires_grad=True: does autograd know where that is from?",
+    "gradient along z": "Take the gradient of a random weighted sum of its values, and the inner product of that "
+    "gradient with the latent.",
+    "no corner": "Compare the absolute values of what it returns with 1/√10.",
+    "zero": "Try a latent in which some numbers are exactly 0.",
+}
+
+
+def patients() -> dict[str, Callable]:
+    """Exercise 1's five quantizers, by letter: each takes latents `(N, 10)`."""
+    return {letter: quantize for letter, (_, quantize) in NAMES.items()}
 
 
 @checker
-def index_of(answer: Callable) -> str:
-    """Exercise 2: the indices of the codes of latents, for 1 to 40 bits and three dtypes."""
-    for bits in (10, 12, 25, 31, 32, 40, 24, 8, 3, 1):
-        for dtype in (torch.float32, torch.float16, torch.bfloat16):
-            z = torch.randn(4, 9, bits).to(dtype)
-            powers = torch.tensor([2**i for i in range(bits)])
-            z[0, 0] = 1.0
-            right = ((z >= 0).long() * powers).sum(-1)
-            case = f"for {bits} bits of {str(dtype).removeprefix('torch.')}"
-            index = tensor(_index_by(answer, z), (4, 9), torch.int64)
-            if torch.equal(index, right):
-                continue
-            if torch.equal(index, ((z >= 0).long() * powers.flip(0)).sum(-1)):
-                raise Wrong("the highest bit comes first; bit 0 has to count 1.")
-            if torch.equal(index, 2**bits - 1 - right):
-                raise Wrong("the bits are the wrong way round: 1 is for positive numbers.")
-            if torch.equal(index, right + 1):
-                raise Wrong("all are one too high: code 0, with no bit set, has index 0.")
-            if torch.equal(index, 2 * right):
-                raise Wrong("all are twice too high: bit 0 has to count 1, and yours counts 2.")
-            if (index < 0).any():
-                raise Wrong(f"{case} some indices are negative: a sum has passed the end of its integer dtype.")
-            raise Wrong(
-                f"{case} {(index != right).sum().item()} of 36 indices are wrong. Is bit i counted 2^i, and is "
-                "everything between the comparison and the sum an int64?"
-            )
-        z = torch.zeros(2, 3, bits)
-        z[1] = -torch.zeros(bits)
-        if (tensor(call(answer, z), (2, 3), torch.int64) != 2**bits - 1).any():
-            raise Wrong("zero (and minus zero, its equal) counts as positive.")
-    return "right for 1 to 40 bits, in three dtypes, and at zero."
+def diagnose(answer: Any) -> str:
+    """Exercise 1: what is wrong with each of five quantizers."""
+    diagnosis(answer, {letter: name for letter, (name, _) in NAMES.items()}, HINTS)
+    return "value, zero, gradient, direction: four questions find the four faults."
+
+
+def _ones(z: torch.Tensor) -> torch.Tensor:
+    return torch.where(z >= 0, 1.0, -1.0)
+
+
+def _through(way: torch.Tensor, signs: torch.Tensor) -> torch.Tensor:
+    """The corner of the signs, with the gradient of `way`."""
+    return signs / BITS**0.5 + (way - way.detach())
 
 
 @checker
-def entropy_of(answer: Callable) -> str:
-    """Exercise 3: the entropy of the mean distribution over codes, in bits."""
-    for count, bits, spread in ((50, 4, 3.0), (300, 10, 2.0), (1, 10, 0.1), (2, 2, 2000.0)):
-        logits = torch.randn(count, bits).double() * spread
-        if count == 1:
-            logits += 3  # one likely code, and many rare ones
-        elif bits > 2:
-            logits[:, 1] = logits[:, 0]  # bits that depend on each other
-        else:
-            logits = torch.tensor([[spread, spread], [-spread, -spread]]).double()
-        ones = torch.sigmoid(logits)
-        table = _codes(ones)
-        right = _entropy(table.mean(0))
-        of_bits = _entropy(torch.stack([ones.mean(0), 1 - ones.mean(0)]))
-        hard = entropy(((logits >= 0).long() * torch.tensor([2**i for i in range(bits)])).sum(-1))
+def second_nearest(answer: Callable) -> str:
+    """Exercise 2: the index of the second nearest corner, for latents of any length and 2 to 16 dimensions."""
+    for bits, length in ((10, 1.0), (3, 1.0), (16, 50.0), (2, 0.01)):
+        z = torch.randn(40, bits)
+        z = F.normalize(z, dim=-1) * length * (0.5 + torch.rand(40, 1))
+        index = tensor(call(answer, z), (40,), torch.int64)
+        nearest = _index(z)
+        right = nearest ^ 2 ** z.abs().argmin(-1)
+        if torch.equal(index, right):
+            continue
         mistakes = {
-            right * math.log(2): "these are nats: take the logarithm to the base 2.",
-            of_bits: "that is the factorised entropy: the bits are taken as if they were independent of each other.",
-            sum(map(_entropy, table)) / count: "that is the mean of the latents' entropies; asked for is the entropy "
-            "of the mean, so average the probabilities first.",
-            -right: "the sign is wrong.",
-            hard: "that is the entropy of the likeliest codes; each latent has a probability for every code.",
+            "that is the nearest corner, and the second nearest is asked for.": nearest,
+            "you flip the number farthest from zero, which costs the most.": nearest ^ 2 ** z.abs().argmax(-1),
+            "you flip the smallest number, and the most negative one is not the one nearest to zero: take absolute "
+            "values.": nearest ^ 2 ** z.argmin(-1),
+            "that is the corner on the other side, the farthest of all.": 2**bits - 1 - nearest,
+            "the corner is right, but the highest bit comes first; bit 0 has to count 1.": _reversed(right, bits),
         }
-        result = call(answer, logits)
-        if isinstance(result, float | torch.Tensor) and torch.as_tensor(result).isnan().any():
-            raise Wrong("that is no number (nan): 0 times the logarithm of 0 counts as 0.")
-        given = number(result)
-        if not math.isclose(given, right, rel_tol=1e-5, abs_tol=1e-5):
-            for mistake, reason in mistakes.items():
-                if math.isclose(given, mistake, rel_tol=1e-6, abs_tol=1e-6):
-                    raise Wrong(reason)
-            if count == 1 and abs(given - right) < 0.1:
-                raise Wrong(
-                    "that is nearly it, but not where most codes are rare: their small probabilities count, too. "
-                    "Is there a clamp or a sum in the logarithm that is too large for them?"
-                )
-            raise Wrong(f"for {count} latents of {bits} bits you get {given:.4f} bits, and it is {right:.4f}.")
-    return "the entropy of the mean of the products."
+        for reason, wrong in mistakes.items():
+            if torch.equal(index, wrong):
+                raise Wrong(reason)
+        row = int((index != right).nonzero()[0])
+        shown = [round(value, 3) for value in z[row].tolist()]
+        raise Wrong(f"for z = {shown} you get {index[row].item()}, and it is {right[row].item()}.")
+    return "one bit is flipped, that of the number nearest to zero."
 
 
 @checker
@@ -142,138 +113,62 @@ def loses_sign(answer: Any) -> str:
         raise Wrong("a positive number is asked for.")
     if z.item() != given:
         raise Wrong(f"{given!r} is no float32; the nearest one is {z.item()!r}.")
-    if _through(z) > 0:
+    if _estimate(z) > 0:
         raise Wrong(
-            f"for this z the value is {_through(z).item():.3g}, so the sign is right. How large has z to be before a "
+            f"for this z the value is {_estimate(z).item():.3g}, so the sign is right. How large has z to be before a "
             "float32 has no digits left for 0.316?"
         )
     # Below 2^22 the neighbours of a float32 are a quarter away or nearer, so something of 0.316 is left.
     candidates = torch.arange(2**23, 2**24 + 4) / 2
-    smallest = candidates[_through(candidates) <= 0][0].item()
+    smallest = candidates[_estimate(candidates) <= 0][0].item()
     if given > smallest:
         raise Wrong("the sign is lost there, but there is a smaller number for which it is lost, too.")
     return "from there on whole numbers have no room for 0.316; on the sphere that cannot happen."
 
 
-def _through(z: torch.Tensor) -> torch.Tensor:
+def _estimate(z: torch.Tensor) -> torch.Tensor:
     """The straight-through value of a positive float32 among ten, computed as `z + (q - z)`."""
     return z + (torch.tensor(BITS**-0.5) - z)
 
 
 @checker
-def share_wrong(answer: Any) -> str:
-    """Exercise 6: the share of 12-bit codes that a float16 dot product gets wrong."""
-    codes = torch.arange(4096)
-    powers = torch.tensor([2**i for i in range(12)])
-    bits = codes[:, None] // powers % 2
-
-    def wrong(dtype: torch.dtype) -> int:
-        return int(((bits.to(dtype) * powers.to(dtype)).sum(-1).long() != codes).sum())
-
-    right = wrong(torch.float16) / 4096
-    given = number(answer)
-    mistakes = {
-        float(wrong(torch.float16)): "that is how many; divide by the 4096 codes.",
-        wrong(torch.bfloat16) / 4096: "that is for bfloat16.",
-        1 - right: "that is the share of those that are right.",
-        100 * right: "that is in per cent.",
-        0.0: "not at twelve bits: try an odd number above 2048.",
-        0.5: "that is what bfloat16 does to ten bits; float16 keeps three digits more.",
-    }
-    if abs(given - right) > 1e-6:
-        for mistake, reason in mistakes.items():
-            if math.isclose(given, mistake, abs_tol=1e-6):
+def lowest_first(answer: Callable) -> str:
+    """Exercise 5: indices with the highest bit first become indices with the lowest bit first."""
+    for bits, shape in ((10, (4, 9)), (12, (30,)), (40, (3, 2, 5)), (1, (6,))):
+        right = torch.randint(2**bits, shape)
+        right.view(-1)[0] = 1  # only dimension 0 is positive
+        theirs = _reversed(right, bits)
+        index = tensor(call(answer, theirs, bits), shape, torch.int64)
+        if torch.equal(index, right):
+            continue
+        short = torch.tensor([int(f"{value:b}"[::-1], 2) for value in theirs.flatten().tolist()]).view(shape)
+        mistakes = {
+            "these are the indices as they came; nothing has changed.": theirs,
+            "each bit is turned from 0 to 1 and from 1 to 0, and it is their order that has to be turned.": 2**bits
+            - 1
+            - theirs,
+            "zeros at the front are lost: the index 1 of ten bits is 0000000001, and its reverse is 512.": short,
+            "the order is right, but every bit is the wrong way round.": 2**bits - 1 - right,
+        }
+        for reason, wrong in mistakes.items():
+            if torch.equal(index, wrong):
                 raise Wrong(reason)
-        raise Wrong("that is not the share that is measured: make all 4096 codes' bits, and compare the indices.")
-    return f"{right:.2f}, measured again: half of the numbers above 2048 are odd, and float16 has none of them."
+        if bits != BITS and torch.equal(index, _reversed(theirs % 2**BITS, BITS)):
+            raise Wrong(f"that is right for {BITS} bits, and wrong for {bits}.")
+        at = int((index != right).flatten().nonzero()[0])
+        theirs_at, got, expected = (values.flatten()[at].item() for values in (theirs, index, right))
+        raise Wrong(f"with {bits} bits, index {theirs_at} has to become {expected}, and you get {got}.")
+    return "right for 1 to 40 bits, in any shape."
 
 
-def _index_by(answer: Callable, z: torch.Tensor) -> Any:
-    """The answer's indices of z. Raises `Wrong` with a reason of its own where only ten bits can be done."""
-    try:
-        return call(answer, z)
-    except Wrong as wrong:
-        bits = z.shape[-1]
-        if bits != BITS and callable(answer) and "raised" in str(wrong):
-            raise Wrong(f"right for {BITS} bits, but for {bits} {wrong}") from wrong
-        raise
+def _index(z: torch.Tensor) -> torch.Tensor:
+    """The index of each latent, `(..., d)` to `(...)`, the lowest bit first."""
+    return ((z >= 0).long() * torch.tensor([2**i for i in range(z.shape[-1])])).sum(-1)
 
 
-def _called_on(answer: Callable, z: torch.Tensor) -> Any:
-    """The answer's result on z itself: its gradient must come back to z."""
-    before = z.detach().clone()
-
-    def on_z() -> Any:
-        return answer(z)
-
-    result = call(on_z if callable(answer) else answer)
-    if not torch.equal(z.detach(), before):
-        raise Wrong("your function has changed the latents that it was given.")
-    return result
-
-
-def _values(value: torch.Tensor, z: torch.Tensor, scale: float) -> None:
-    """Raise `Wrong` unless the value is z's corner, bit for bit."""
-    dimension = z.shape[-1]
-    right = torch.where(z >= 0, 1.0, -1.0) / dimension**0.5
-    if torch.equal(value, right):
-        return
-    if torch.equal(value, z.sign() / dimension**0.5):
-        raise Wrong("zero must give +1/√d, and yours gives 0, as torch.sign does.")
-    if torch.equal(value, torch.where(z > 0, 1.0, -1.0) / dimension**0.5):
-        raise Wrong("zero must give +1/√d, and yours gives -1/√d.")
-    if torch.equal(value, -right):
-        raise Wrong("the values have the wrong sign.")
-    if torch.allclose(value, right * dimension**0.5):
-        raise Wrong("the values are ±1; ±1/√d is asked for.")
-    if torch.allclose(value, right, atol=1e-4):
-        raise Wrong(
-            "the values are the corners but for rounding errors, and bit for bit is asked for. "
-            "Write the sum so that what is added is exactly zero."
-        )
-    if scale > 1e6:
-        raise Wrong("for a large latent the values are not the corners any more: z + (q - z) has lost all digits of q.")
-    raise Wrong("the values are not ±1/√d with the signs of z.")
-
-
-def _gradient(found: torch.Tensor, gradient: torch.Tensor, z: torch.Tensor) -> None:
-    """Raise `Wrong` unless the gradient is the projected one."""
-    length = z.norm(dim=-1, keepdim=True)
-    unit = F.normalize(z, dim=-1)
-    right = gradient - unit * (unit * gradient).sum(-1, keepdim=True)
-
-    def like(other: torch.Tensor) -> bool:
-        return torch.allclose(found, other, rtol=1e-3, atol=1e-4 * float(other.abs().max()))
-
-    if torch.allclose(found, right, rtol=1e-3, atol=1e-4):
-        return
-    known = {
-        "no gradient gets through: it is zero everywhere.": torch.zeros_like(right),
-        "that is the plain straight-through gradient; its part along z is still in it.": gradient,
-        "that is divided by the length of z, as the sphere's is; here it is not.": right / length,
-        "the gradient is √d times too small: the scale stands outside the estimator.": right / z.shape[-1] ** 0.5,
-        "the gradient has the wrong sign.": -right,
-        "that is the part along z; asked for is what remains without it.": gradient - right,
-        "that is cut off where |z| > 1, and not projected.": gradient * (z.abs() <= 1),
-    }
-    for reason, wrong in known.items():
-        if like(wrong):
-            raise Wrong(reason)
-    raise Wrong("the values are right, but the gradient is not g - u (u · g), for each latent by itself.")
-
-
-def _codes(ones: torch.Tensor) -> torch.Tensor:
-    """From the probability of each bit, `(N, d)`, that of each code, `(N, 2^d)`."""
-    table = torch.ones(len(ones), 1, dtype=ones.dtype)
-    for one in ones.T[:, :, None]:
-        table = torch.cat([table * (1 - one), table * one], dim=1)
-    return table
-
-
-def _entropy(probabilities: torch.Tensor) -> float:
-    """The sum of -p log2 p over all entries, in bits."""
-    p = probabilities[probabilities > 0].double()
-    return -(p * p.log2()).sum().item()
+def _reversed(index: torch.Tensor, bits: int) -> torch.Tensor:
+    """The index with its bits in the opposite order."""
+    return sum(((index >> i) & 1) << (bits - 1 - i) for i in range(bits))  # type: ignore[return-value]
 
 
 def _latents(answer: Any, most: int) -> torch.Tensor:

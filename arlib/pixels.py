@@ -54,7 +54,7 @@ def to_srgb(opened: Image.Image, grey: bool) -> Image.Image:
     """
     opened.load()
     # By hand: exif_transpose also writes the other tags anew, and fails where one of those is odd.
-    turn = TURNS.get(opened.getexif().get(ORIENTATION))
+    turn = TURNS.get(opened.getexif().get(ORIENTATION) or 0)
     image = opened if turn is None else opened.transpose(turn)
     if image.mode.startswith("I") or image.mode == "F":
         image = _levels(image)

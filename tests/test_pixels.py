@@ -6,6 +6,7 @@ import struct
 import warnings
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,7 +77,7 @@ def test_colours_of_sixteen_bits(tmp_path):
     assert level(tmp_path / "a.png") == [200, 100, 50]
 
 
-MODES = {
+MODES: dict[str, tuple[str, Any, Any]] = {
     "1": ("a.png", 1, [255] * 3),
     "L": ("a.png", 90, [90] * 3),
     "LA": ("a.png", (90, 255), [90] * 3),
@@ -110,11 +111,11 @@ def test_the_other_modes_of_pillow_are_converted_too(mode):
         image = image.convert("RGB" if mode in ("HSV", "RGBX") else "RGBA").convert(mode)
     assert image.mode == mode
     grey = 124
-    for found, wanted in zip(
-        to_srgb(image, False).getpixel((3, 3)), [grey] * 3 if mode == "La" else [200, 100, 50], strict=True
-    ):
+    coloured: Any = to_srgb(image, False).getpixel((3, 3))
+    for found, wanted in zip(coloured, [grey] * 3 if mode == "La" else [200, 100, 50], strict=True):
         assert abs(found - wanted) <= 3
-    assert abs(to_srgb(image, True).getpixel((3, 3)) - grey) <= 2
+    brightness: Any = to_srgb(image, True).getpixel((3, 3))
+    assert abs(brightness - grey) <= 2
 
 
 def test_a_profile_is_converted_and_that_of_srgb_changes_nothing(tmp_path):

@@ -7,7 +7,7 @@ import torch
 from einops import rearrange
 
 import arlib
-from arlib.exercises import Wrong, call, checker, number, tensor
+from arlib.exercises import Wrong, call, checker, diagnosis, number, tensor
 from arlib.patches import patchify as right_patchify
 
 SHAPES = [(2, 3, 2, 2, 3), (1, 2, 4, 3, 1), (3, 5, 2, 4, 2), (2, 4, 4, 4, 3)]  # B, h, w, p, C
@@ -70,49 +70,38 @@ def unpatchify(answer: Callable) -> str:
     return "every number is where it was before patchify, for several sizes and numbers of colours."
 
 
+CUTS = {
+    "A": ("color by color", lambda frame: _squares(frame).flatten(2, 3).mT.flatten(2)),
+    "B": ("right", lambda frame: right_patchify(frame[None], 5)[0]),
+    "C": ("one pixel off", lambda frame: right_patchify(frame.roll(-1, 1)[None], 5)[0]),
+    "D": ("rows upside down", lambda frame: _squares(frame).flip(2).flatten(2)),
+    "E": ("colors reversed", lambda frame: _squares(frame).flip(4).flatten(2)),
+}
+LOOK = "Cut a frame whose numbers are all different, and read where the first numbers of a patch come from: "
+HINTS = {
+    "right": LOOK + "these are in the places where the rule wants them.",
+    "rows upside down": LOOK + "which row of the patch comes first?",
+    "colors reversed": LOOK + "which of a pixel's three numbers comes first?",
+    "one pixel off": LOOK + "which column does the patch begin at?",
+    "color by color": LOOK + "do the second and the third belong to the same pixel as the first?",
+}
+
+
+def patients() -> dict[str, Callable]:
+    """Exercise 2's five cuts, by letter: each takes a frame `(100, 150, 3)` to patches `(20, 30, 75)`."""
+    return {letter: cut for letter, (_, cut) in CUTS.items()}
+
+
 @checker
-def patchify_one(answer: Callable) -> str:
-    """Exercise 2: one picture with its colours first, (C, H, W), to (h, w, p * p * C)."""
-    for _, rows, columns, side, colours in SHAPES:
-        picture = torch.rand(colours, rows * side, columns * side)
-        right = rearrange(picture, "c (h p) (w q) -> h w (p q c)", p=side, q=side)
-        made = call(answer, picture, side)
-        if rows != columns and isinstance(made, torch.Tensor) and made.shape == right.transpose(0, 1).shape:
-            raise Wrong(
-                "the grid lies on its side: rows of patches come first, (h, w, p * p * C), and you have (w, h)."
-            )
-        made = tensor(made, tuple(right.shape))
-        if torch.equal(made, right):
-            continue
-        mistakes = {
-            "the colours lie apart in your patches, and rows and columns inside each patch are swapped: (c q p).": (
-                rearrange(picture, "c (h p) (w q) -> h w (c q p)", p=side, q=side)
-            ),
-            "the colours lie apart in your patches: (c p q), the order in which a convolution has its weights. "
-            "The three colours of a pixel have to stand together.": rearrange(
-                picture, "c (h p) (w q) -> h w (c p q)", p=side, q=side
-            ),
-            "you have read the memory of (C, H, W) as if it were (H, W, C); move the colours by a permute.": (
-                right_patchify(picture.reshape(1, rows * side, columns * side, colours), side)[0]
-            ),
-            "rows and columns inside each patch are swapped.": rearrange(
-                picture, "c (h p) (w q) -> h w (q p c)", p=side, q=side
-            ),
-            "reshape alone moves nothing; the axes have to be permuted before the last reshape.": picture.reshape(
-                right.shape
-            ),
-            "reshape alone moves nothing but the colours; split the axes, permute, and then join them.": (
-                picture.permute(1, 2, 0).reshape(right.shape)
-            ),
-            "your patches are dilated: their pixels lie h rows and w columns apart.": rearrange(
-                picture, "c (p h) (q w) -> h w (p q c)", p=side, q=side
-            ),
-        }
-        for reason, mistake in mistakes.items():
-            if torch.equal(made, mistake):
-                raise Wrong(reason)
-        raise Wrong(f"for a picture {tuple(picture.shape)} and p = {side} some numbers are in the wrong place.")
-    return "each patch has its own pixels in reading order, the colours of a pixel together."
+def diagnose(answer: Any) -> str:
+    """Exercise 2: which mistake each of five cuts makes."""
+    diagnosis(answer, {letter: name for letter, (name, _) in CUTS.items()}, HINTS)
+    return "one numbered frame tells them all apart."
+
+
+def _squares(frame: torch.Tensor) -> torch.Tensor:
+    """The patches of a frame as squares, `(20, 30, 5, 5, 3)`."""
+    return right_patchify(frame[None], 5)[0].unflatten(-1, (5, 5, 3))
 
 
 @checker
@@ -159,65 +148,69 @@ def wrong_pair(cut: Callable, join: Callable) -> str:
 
 
 @checker
-def best_code(answer: Callable) -> str:
-    """Exercise 4: mean and k directions that reach the least squared error."""
-    for size, kept in [(40, 10), (6, 2), (12, 3), (8, 1)]:
-        mixed = torch.randn(size, size) if size < 40 else torch.linspace(1, 2, size).diag()  # variances close together
-        vectors = torch.randn(500, size) @ mixed + 5 * torch.randn(size)
-        made = call(answer, vectors, kept)
-        if not isinstance(made, tuple | list) or len(made) != 2:
-            raise Wrong("two things are asked for: mean, directions.")
-        mean = tensor(made[0], (size,)).double()
-        if isinstance(made[1], torch.Tensor) and made[1].shape == (kept, size) and kept != size:
-            raise Wrong("your directions are rows; they are asked for as columns, (d, k).")
-        directions = tensor(made[1], (size, kept)).double()
-        exact = vectors.double()
-        gram = directions.T @ directions
-        if not torch.allclose(gram, torch.eye(kept, dtype=torch.float64), atol=1e-3):
-            raise Wrong("your directions are not orthonormal: directions.T @ directions has to be the unit matrix.")
-        centred = exact - exact.mean(0)
-        values, best = torch.linalg.eigh(centred.T @ centred / len(exact))
-        least = values[: size - kept].sum().item()
-        worst = values[kept:].sum().item()
-        moved = exact - mean
-        error = (moved - moved @ directions @ directions.T).square().sum(-1).mean().item()
-        if error <= least * 1.001 + 1e-6:
+def fill(answer: Callable) -> str:
+    """Exercise 4: patches of which a part is garbage, from the PCA numbers that fit the visible part best."""
+    for size, kept, hidden in ((40, 5, 15), (12, 3, 6), (30, 4, 1)):
+        directions = torch.linalg.qr(torch.randn(size, kept))[0]
+        mean = torch.randn(size)
+        whole = mean + torch.randn(50, kept) @ directions.T + 0.1 * torch.randn(50, size)
+        visible = torch.ones(size, dtype=torch.bool)
+        visible[torch.randperm(size)[:hidden]] = False
+        vectors = torch.where(visible, whole, 100 * torch.randn(50, size))
+        moved = vectors - mean
+        seen = directions[visible]
+        right = mean + moved[:, visible] @ torch.linalg.pinv(seen).T @ directions.T
+        made = tensor(call(answer, vectors, visible, mean, directions), (50, size)).to(torch.float32)
+        if torch.allclose(made, right, atol=1e-2):
             continue
-        if abs(error - worst) <= 1e-3 * worst and torch.allclose(mean, exact.mean(0), atol=1e-3):
-            raise Wrong("you keep the directions of least variance: eigh sorts its eigenvalues upwards.")
-        if not torch.allclose(mean, exact.mean(0), atol=1e-3):
-            raise Wrong("the mean is not the mean of the vectors, one number for each of the d places.")
-        _, second = torch.linalg.eigh(exact.T @ exact)
-        if (directions.T @ second.flip(1)[:, :kept]).square().sum().item() > kept - 1e-3:
-            raise Wrong("the directions were found before the mean was taken off.")
-        if (directions.T @ best[:, -kept:]).square().sum().item() > 0.6 * kept:
-            raise Wrong(
-                f"your directions are near the best ones, and their error is {error / least - 1:.1%} above the least. "
-                "An approximate method (torch.pca_lowrank is one) or a part of the vectors will not do."
-            )
-        raise Wrong(f"with {kept} of {size} numbers the squared error is {error:.4f}, and {least:.4f} can be reached.")
-    return "no linear code of as many numbers has a smaller squared error."
+        projected = moved @ directions @ directions.T
+        zeroed = (moved * visible) @ directions @ directions.T
+        without_mean = vectors[:, visible] @ torch.linalg.pinv(seen).T @ directions.T
+        mistakes = {
+            "the garbage is in it: numbers that are not visible must not be read at all.": mean + projected,
+            "you have put the mean where nothing is visible, and then projected. That pulls the patch towards the "
+            "mean; look for the numbers that fit the visible part alone.": mean + zeroed,
+            "you have put 0 where nothing is visible. Zero is a color like any other, and the fit believes it.": mean
+            + (vectors * visible - mean) @ directions @ directions.T,
+            "the mean has been taken off, and is not added again at the end.": right - mean,
+            "the mean has not been taken off before the fit.": without_mean,
+            "the mean is added at the end, and was not taken off before the fit.": without_mean + mean,
+            "the visible part is right, and put back as it came; the reconstruction of the whole is asked for.": (
+                torch.where(visible, vectors, right)
+            ),
+        }
+        for reason, wrong in mistakes.items():
+            if torch.allclose(made, wrong, atol=1e-2):
+                raise Wrong(reason)
+        row, column = divmod(int((made - right).abs().argmax()), size)
+        got, expected = made[row, column].item(), right[row, column].item()
+        raise Wrong(
+            f"with {size - hidden} of {size} numbers visible and {kept} directions, number {column} of patch {row} "
+            f"is {got:.3f}, and the best fit gives {expected:.3f}."
+        )
+    return "the visible part alone decides, and the rest follows from it."
 
 
 @checker
 def components_needed(answer: Any) -> str:
-    """Exercise 5: how many components of 10 × 10 patches of valid hold 95 % of the variance."""
+    """Exercise 5: how many components of 10 × 10 patches of valid hold 99 % of the variance."""
     given = number(answer)
     frames = arlib.data.load("supertuxkart", "valid")
-    counts = {side: _needed(right_patchify(frames, side).flatten(0, 2), 0.95) for side in (5, 10)}
+    counts = {side: _needed(right_patchify(frames, side).flatten(0, 2), 0.99) for side in (5, 10)}
     if given == counts[10]:
-        return f"{counts[10]} of 300 numbers hold 95 % of the variance."
+        return f"{counts[10]} of 300 numbers hold 99 % of the variance."
     if given != int(given):
         raise Wrong("a whole number is asked for.")
     vectors = right_patchify(frames, 10).flatten(0, 2)
     mistakes = {
         counts[5]: "that is for patches of 5 × 5 pixels; these have 10 × 10.",
-        counts[10] + 1: "one fewer holds 95 % already. Has 1 been added once too often?",
-        counts[10] - 1: "with that many the share is still below 95 %. Is it an index, counted from 0?",
-        _needed(vectors, 0.95, centre=False): "the mean has not been taken off, and it is the largest component then.",
+        counts[10] + 1: "one fewer holds 99 % already. Has 1 been added once too often?",
+        counts[10]
+        - 1: "with that many the share is still below 99 %. Is it an index, counted from 0, or a PCA of train?",
+        _needed(vectors, 0.99, centre=False): "the mean has not been taken off, and it is the largest component then.",
         _needed(
-            vectors, 0.95, power=0.5
-        ): "that is 95 % of the sum of the standard deviations; variances are asked for.",
+            vectors, 0.99, power=0.5
+        ): "that is 99 % of the sum of the standard deviations; variances are asked for.",
         300 - counts[10]: "that is how many can be left out.",
     }
     if given in mistakes:
@@ -225,51 +218,8 @@ def components_needed(answer: Any) -> str:
     if not 1 <= given <= 300:
         raise Wrong("a patch has 300 numbers, so it is a count from 1 to 300.")
     if given < counts[10]:
-        raise Wrong("that many hold less than 95 % of the variance.")
-    raise Wrong("that many hold more than 95 % of the variance, and fewer are enough.")
-
-
-@checker
-def seam_ratio(answer: Any) -> str:
-    """Exercise 6: the mean jump over level seams, over that between other neighbours in a column."""
-    given = number(answer)
-    frames = arlib.data.load("supertuxkart", "valid")[::8]
-    pictures = arlib.load_autoencoder("linear-10").reconstruct(frames).transpose(1, 2)  # columns are rows from here on
-    exact = pictures.double()
-    jumps = (exact[:, :, 1:] - exact[:, :, :-1]).abs()
-    right = _ratio(jumps, 10, 9)
-    if abs(given - right) <= 0.015:
-        return f"over the seams the jump is {right:.2f} times as large."
-    across = exact.transpose(1, 2)
-    level = frames.transpose(1, 2).double()
-    seams = jumps[:, :, 9::10].mean().item()
-    inside = seams / right
-    wrapped = (pictures[:, :, 1:] - pictures[:, :, :-1]).double()
-    beside = "your seams lie beside the real ones: the first is between rows 9 and 10."
-    own = "that is the jump over the seams itself; divide it by the jump elsewhere."
-    less = "that is a difference of the two jumps; one is to be divided by the other."
-    mistakes = [
-        (_ratio((level[:, :, 1:] - level[:, :, :-1]).abs(), 10, 9), "that is measured in the frames themselves."),
-        (100 * right, "that is per cent; how many times is asked for."),
-        (right - 1, "that is how much larger, as a share; how many times as large is asked for."),
-        (100 * (right - 1), "that is how much larger, in per cent; how many times as large is asked for."),
-        (seams - inside, less),
-        ((seams - inside) / 255, less),
-        (1 / right, "that is the inverse: seams over the rest are asked for."),
-        (_ratio((across[:, :, 1:] - across[:, :, :-1]).abs(), 10, 9), "those are the upright seams, between columns."),
-        (_ratio(jumps, 5, 4), "the patches have 10 pixels, and every second of your seams is none."),
-        (_ratio(jumps, 10, 0), beside),
-        (_ratio(jumps, 10, 8), beside),
-        (seams / jumps.mean().item(), "the jumps over the seams are among those you divide by."),
-        (_ratio(wrapped, 10, 9), "a difference of uint8 wraps around, so that 1 - 2 is 255; take floats first."),
-        (_ratio(jumps.square(), 10, 9), "those are squares; the absolute differences are asked for."),
-        (seams, own),
-        (seams / 255, own),
-    ]
-    for mistake, reason in mistakes:
-        if abs(given - mistake) <= 0.005 * abs(mistake):
-            raise Wrong(reason)
-    raise Wrong("that is not what the pictures of linear-10 give. Which rows does a seam lie between?")
+        raise Wrong("that many hold less than 99 % of the variance.")
+    raise Wrong("that many hold more than 99 % of the variance, and fewer are enough.")
 
 
 def _flipped(pictures: torch.Tensor, side: int, axis: int) -> torch.Tensor:
@@ -284,9 +234,3 @@ def _needed(vectors: torch.Tensor, share: float, centre: bool = True, power: flo
     moved = exact - exact.mean(0) if centre else exact
     variances = torch.linalg.eigvalsh(moved.T @ moved / len(moved)).flip(0).clamp(min=0) ** power
     return int((variances.cumsum(0) < share * variances.sum()).sum().item()) + 1
-
-
-def _ratio(jumps: torch.Tensor, period: int, first: int) -> float:
-    """The mean of the columns first, first + period, …, over the mean of the others."""
-    seam = torch.arange(jumps.shape[2]) % period == first
-    return (jumps[:, :, seam].mean() / jumps[:, :, ~seam].mean()).item()

@@ -7,6 +7,7 @@ have seen, and several processes share the batches that one process would have h
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,13 +20,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 
-from arlib import orders
+from arlib import orders, runs
 from arlib.data import DataError, write_atomically
 from arlib.tokenizer import ImageTokenizer, to_float
 from arlib.transformer import Prior
 
 WEIGHT_DECAY = 0.01
 LABELS_LEFT_OUT = 0.1
+MOST_SEED = 10**9  # the seeds of a run's steps are made of it, and have to stay below 2^63
 IN_BLOCKS = tuple(f".{name}.weight" for name in ("query_key_value", "out", "up", "down", "conv", "mix"))
 
 
@@ -101,8 +103,16 @@ class Settings:
         for name in ("steps", "batch_size", "devices", "learning_rate"):
             if not 0 < getattr(self, name) < math.inf:
                 raise DataError(f"{name.replace('_', ' ')} is a number above 0, not {getattr(self, name)}.")
+        if not 0 <= self.seed <= MOST_SEED:
+            raise DataError(f"The seed lies between 0 and {MOST_SEED:,}, not at {self.seed}.")
         if self.precision not in ("32-true", "bf16-mixed"):
             raise DataError(f"The precision is 32-true or bf16-mixed, not {self.precision}.")
+        there = {"cpu": True, "auto": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        if not there.get(self.accelerator):
+            raise DataError(
+                f"There is no accelerator {self.accelerator!r} here; "
+                f"there are {', '.join(name for name in there if there[name])}."
+            )
 
 
 def fit(
@@ -125,13 +135,17 @@ def fit(
     if isinstance(examples, torch.Tensor):
         examples = (examples,)
     folder = Path(folder)
-    checkpoint = folder / "last.ckpt"
-    if checkpoint.exists() != resume:
+    checkpoint, done = folder / runs.CHECKPOINTS[0], 0
+    if runs.holds_a_run(folder) != resume:
         raise DataError(
             f"There is no checkpoint {checkpoint} to resume from. Leave --resume out to begin."
             if resume
             else f"{checkpoint} holds an earlier run. Continue it with --resume, or name another folder."
         )
+    begun = runs.begun_with(loss, examples, settings)
+    found = checkpoint
+    if resume:
+        found, done = runs.checkpoint_to_resume(folder, begun)
     if not resume and any(folder.glob("*.safetensors")):
         raise DataError(f"{folder} holds the weights of a trained model already. Name another folder.")
     if settings.batch_size % settings.devices:
@@ -141,18 +155,20 @@ def fit(
         devices=settings.devices,
         strategy="ddp" if settings.devices > 1 else "auto",
         precision=settings.precision,  # type: ignore[arg-type]
-        loggers=TensorBoardLogger(folder, name="curves", version=""),
+        # What a killed run wrote after its checkpoint is taken off the curves.
+        loggers=TensorBoardLogger(folder, name="curves", version="", purge_step=done if resume else None),
     )
     fabric.launch()
     wrapped, *optimizers = fabric.setup(loss, *make_optimizers(loss, settings))
     named = {f"optimizer {number}": optimizer for number, optimizer in enumerate(optimizers)}
-    state = {"loss": wrapped, **named, "step": 0, "seconds": 0.0}
+    state = {"loss": wrapped, **named, "step": 0, "seconds": 0.0, "begun with": begun}
     if resume:
-        fabric.load(checkpoint, state)
+        fabric.load(found, state)
     saved_at = time.monotonic()
     started = saved_at - state["seconds"]
 
-    with progress_bar(disable=not fabric.is_global_zero) as progress:
+    alone = runs.alone_in(folder) if fabric.is_global_zero else nullcontext()
+    with alone, progress_bar(disable=not fabric.is_global_zero) as progress:
         bar = progress.add_task("training", total=settings.steps, completed=state["step"], loss=math.nan)
         for step in range(state["step"], settings.steps):
             loss.train()
@@ -241,8 +257,13 @@ def save_checkpoint(fabric: Fabric, path: Path, state: dict) -> None:
 
     Every process calls this, the first one writes. Raises `DataError` where that fails, as on a full disk.
     """
+
+    def write(partial: Path) -> None:
+        fabric.save(partial, state)
+        runs.rotate(path.parent)
+
     if fabric.is_global_zero:
-        write_atomically(path, lambda partial: fabric.save(partial, state))
+        write_atomically(path, write)
     else:
         fabric.save(path, state)
 

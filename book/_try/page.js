@@ -99,8 +99,11 @@
   const thumbnails = TRY.data.frames.map((frame, index) =>
     element(
       "button",
-      { type: "button", class: "try-frame", onclick: () => choose(index), "aria-label": `frame ${index + 1} of ${TRY.data.frames.length}, ${frame.name}` },
-      element("img", { src: `data:image/png;base64,${frame.png}`, alt: "", width: 150, height: 100 }),
+      { type: "button", class: "try-frame", onclick: () => choose(index) },
+      element("img", {
+        src: `data:image/png;base64,${frame.png}`, alt: `frame ${index + 1} of ${TRY.data.frames.length}, ${frame.name}`,
+        width: 150, height: 100,
+      }),
     ),
   );
   const upload = element("input", { type: "file", accept: "image/*" });

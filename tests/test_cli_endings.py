@@ -155,3 +155,34 @@ def test_a_diverged_training_ends_with_the_step_and_keeps_the_checkpoint_of_befo
 def test_a_learning_rate_is_a_number_above_0(rate):
     with pytest.raises(DataError, match="learning rate is a number above 0"):
         Settings(1, 1, rate)
+
+
+RUN = ["--name", "x", "--out", "run"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "tokenizer", "--name", "a/b", "--out", "run"], "--name 'a/b' cannot be a part of a file's name"),
+        (["train", "tokenizer", "--name", "", "--out", "run"], "--name ''"),
+        (["train", "judge", "--name", "x", "--out", "a file"], "a file is a file"),
+        (["train", "prior", "--name", "x", "--out", "a file/run"], "a file is a file"),
+        (["train", "tokenizer", *RUN, "--width", -3], "--width"),
+        (["train", "tokenizer", *RUN, "--depth", -1], "--depth"),
+        (["train", "autoencoder", *RUN, "--patch-size", -5], "--patch-size"),
+        (["train", "prior", *RUN, "--heads", 0], "--heads"),
+        (["train", "tokenizer", *RUN, "--seed", 2**63], "--seed"),
+        (["train", "tokenizer", *RUN, "--seed", -1], "--seed"),
+        (["train", "tokenizer", *RUN, "--accelerator", "tpu"], "no accelerator 'tpu' here; there are cpu"),
+        (["train", "tokenizer", *RUN, "--learning-rate", "inf"], "learning rate is a number above 0"),
+        (["generate", "--out", "new", "--count", 10**12], "at most 100,000"),
+        (["generate", "--out", "new", "--seed", 2**63], "--seed"),
+    ],
+)
+def test_an_option_that_cannot_be_is_one_line_before_any_work(run, tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    Path("a file").touch()
+    code, out, err = run(*arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert words in err
+    assert [path.name for path in tmp_path.iterdir()] == ["a file"]

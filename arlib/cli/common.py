@@ -16,6 +16,8 @@ from arlib.transformer import Prior
 Force = Annotated[bool, typer.Option("--force", help="Replace files that are there already.")]
 
 MOST_GUIDANCE = 100
+MOST_SEED = 2**63 - 1  # of a generator
+MOST_COUNT = 100_000  # pictures, which are all sampled before the first is written
 SHAPES = {"supertuxkart": (data.HEIGHT, data.WIDTH, 3), "digits": (28, 28, 1), "cifar10": (32, 32, 3)}
 
 

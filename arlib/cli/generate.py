@@ -9,7 +9,17 @@ from rich.console import Console
 
 import arlib
 from arlib import checkpoints, data, metrics, orders, sampling
-from arlib.cli.common import Force, check_spoken, check_unwritten, counted, data_of, label_number, read_picture
+from arlib.cli.common import (
+    MOST_COUNT,
+    MOST_SEED,
+    Force,
+    check_spoken,
+    check_unwritten,
+    counted,
+    data_of,
+    label_number,
+    read_picture,
+)
 from arlib.cli.samples import order_of
 from arlib.scales import Pyramid
 from arlib.tokenizer import ImageTokenizer
@@ -22,7 +32,7 @@ console = Console()
 def generate(
     out: Annotated[Path, typer.Option("--out", help="The folder for the new pictures.")],
     count: Annotated[int, typer.Option(help="How many pictures.")] = 4,
-    seed: int = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED)] = 0,
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
@@ -45,8 +55,8 @@ def generate(
 ) -> None:
     """Sample new pictures, or complete a part of a given one."""
     sampling.check_settings(temperature, top_k, top_p)
-    if count < 1:
-        raise ValueError(f"--count is at least 1, not {count}.")
+    if not 1 <= count <= MOST_COUNT:
+        raise ValueError(f"--count is at least 1 and at most {MOST_COUNT:,}, not {count}.")
     if (begin is None) != ((keep_rows, keep, mask) == (None, None, None)) or (keep_rows, keep, mask).count(None) < 2:
         raise ValueError(
             "--from and --keep-rows go together, an image and how many of its rows of tokens to keep; "

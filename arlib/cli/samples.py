@@ -10,7 +10,7 @@ from rich.table import Table
 
 import arlib
 from arlib import checkpoints, codec, data, evaluation, metrics, orders, sampling
-from arlib.cli.common import check_spoken
+from arlib.cli.common import MOST_COUNT, MOST_SEED, check_spoken
 from arlib.evaluation import BLIND, Scores
 from arlib.transformer import Prior
 
@@ -26,7 +26,7 @@ def evaluate_samples(
     prior: Annotated[str, typer.Option("--prior", help="Name, hash or file of the prior.")],
     tokenizer: Annotated[str | None, typer.Option(help="The prior's own, if left out.")] = None,
     count: Annotated[int, typer.Option(help="How many pictures to sample.")] = 1000,
-    seed: int = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED)] = 0,
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
@@ -40,6 +40,8 @@ def evaluate_samples(
 ) -> None:
     """Measure a prior's samples, next to reconstructions of real pictures and to real pictures."""
     sampling.check_settings(temperature, top_k, top_p)
+    if count > MOST_COUNT:
+        raise ValueError(f"--count is at most {MOST_COUNT:,}, not {count}.")
     if count < LEAST:
         raise ValueError(f"--count is at least {LEAST}: distances between fewer pictures are mostly error.")
     header = checkpoints.read_header(checkpoints.find("prior", prior))

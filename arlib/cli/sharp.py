@@ -9,7 +9,7 @@ import typer
 import arlib
 from arlib import checkpoints, data, metrics, realism, sharp, training
 from arlib.cli import cards, moments
-from arlib.cli.train import Accelerator, Name, Out, Precision, Resume
+from arlib.cli.train import Accelerator, Name, Out, Precision, Resume, Seed, Size
 from arlib.codec import Codec, CodecError
 from arlib.data import DataError
 from arlib.sharp import AdversarialLoss, Detail, SharpDecoder, StatisticsLoss
@@ -27,11 +27,11 @@ def train(
     tokenizer: Annotated[str, typer.Option(help="Whose tokens it decodes; it stays as it is.")] = "book",
     strength: Annotated[float | None, typer.Option(help="How much sharpness counts next to the error.")] = None,
     depth: Annotated[int, typer.Option(help="Residual blocks, each of a 3×3 convolution of pixels.")] = 2,
-    width: int = 24,
+    width: Size = 24,
     steps: int = 2000,
     batch_size: int = 8,
     learning_rate: float = 1e-3,
-    seed: int = 0,
+    seed: Seed = 0,
     precision: Precision = "32-true",
     accelerator: Accelerator = "cpu",
     resume: Resume = False,

@@ -1,5 +1,7 @@
 """`python -m arlib train …`: the models of the book, all trained by `arlib.training.fit`."""
 
+import os
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +18,7 @@ from arlib.patches import check_divides
 from arlib.rate import RateDistortionLoss
 from arlib.scales import Pyramid
 from arlib.tokenizer import ImageTokenizer
-from arlib.training import NextTokenLoss, ReconstructionLoss, Settings
+from arlib.training import MOST_SEED, NextTokenLoss, ReconstructionLoss, Settings
 from arlib.transformer import Prior
 
 VALIDATED = 256  # how many held-out examples are measured on the way
@@ -24,8 +26,34 @@ FILE_ORDER = "shuffled 7"  # in which a prior of any order speaks files, and sam
 
 app = typer.Typer(help="Train a model; its folder can be watched with TensorBoard and resumed.")
 
-Name = Annotated[str, typer.Option(help="The name of the new model.")]
-Out = Annotated[Path, typer.Option(help="The folder for curves, checkpoints, pictures and the trained weights.")]
+
+def checked_name(name: str) -> str:
+    """The name, if it can be a part of a file's; else `DataError`, before any work begins."""
+    if not re.fullmatch(r"[\w.+-]{1,100}", name):
+        raise data.DataError(
+            f"--name {name!r} cannot be a part of a file's name: letters, digits, '.', '-' and '_' can."
+        )
+    return name
+
+
+def checked_out(out: Path) -> Path:
+    """The folder, if it can be made and written to; else `DataError`, before any work begins."""
+    there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    if not there.is_dir():
+        raise data.DataError(f"{there} is a file. Name a folder.")
+    if not os.access(there, os.W_OK):
+        raise data.DataError(f"{there} cannot be written to. Name another folder.")
+    return out
+
+
+Name = Annotated[str, typer.Option(help="The name of the new model.", callback=checked_name)]
+Out = Annotated[
+    Path,
+    typer.Option(help="The folder for curves, checkpoints, pictures and the trained weights.", callback=checked_out),
+]
+Seed = Annotated[int, typer.Option(min=0, max=MOST_SEED)]
+Size = Annotated[int, typer.Option(min=1)]
+Depth = Annotated[int, typer.Option(min=0)]
 Source = Annotated[
     str, typer.Option("--data", help="supertuxkart, digits or cifar10 (the train split), or a folder of images.")
 ]
@@ -39,14 +67,14 @@ Devices = Annotated[int, typer.Option(help="How many processes share each batch.
 def autoencoder(
     name: Name,
     out: Out,
-    patch_size: int = 5,
+    patch_size: Size = 5,
     latent_dim: Annotated[int, typer.Option(help="How many numbers stand for a patch.")] = 10,
-    depth: Annotated[int, typer.Option(help="Residual blocks on each side; 0 is the linear code.")] = 1,
-    width: int = 64,
+    depth: Annotated[int, typer.Option(help="Residual blocks on each side; 0 is the linear code.", min=0)] = 1,
+    width: Size = 64,
     steps: int = 1000,
     batch_size: int = 16,
     learning_rate: float = 2e-3,
-    seed: int = 0,
+    seed: Seed = 0,
     source: Source = "supertuxkart",
     precision: Precision = "32-true",
     accelerator: Accelerator = "cpu",
@@ -64,7 +92,7 @@ def autoencoder(
 def tokenizer(
     name: Name,
     out: Out,
-    patch_size: int = 5,
+    patch_size: Size = 5,
     quantizer: Annotated[str, typer.Option(help="bsq or vq.")] = "bsq",
     bits: Annotated[int, typer.Option(help="Bits per token, 1 to 18: a codebook has 2^bits codes.")] = 10,
     codebooks: Annotated[int, typer.Option(help="Tokens per patch, each with a codebook of its own.")] = 1,
@@ -76,10 +104,10 @@ def tokenizer(
         str | None, typer.Option(help="Sides of token maps from coarse to fine, like 1,2,4: a pyramid; with vq.")
     ] = None,
     cut: Annotated[float, typer.Option(help="In training, the share of pictures that keep a few maps alone.")] = 0.5,
-    depth: Annotated[int, typer.Option(help="Residual blocks on each side.")] = 2,
-    width: int = 128,
+    depth: Annotated[int, typer.Option(help="Residual blocks on each side.", min=0)] = 2,
+    width: Size = 128,
     smoothness: Annotated[float, typer.Option(help="How strongly neighbouring patches attract each other.")] = 1e-3,
-    refine: Annotated[int, typer.Option(help="Residual blocks on pixels, after the last patch is painted.")] = 0,
+    refine: Annotated[int, typer.Option(help="Residual blocks on pixels, after the last patch is painted.", min=0)] = 0,
     prices: Annotated[
         str | None,
         typer.Option(help="The price of a bit a patch at each quality, falling: 8e-4,4e-4; in place of --smoothness."),
@@ -87,7 +115,7 @@ def tokenizer(
     steps: int = 1000,
     batch_size: int = 16,
     learning_rate: float = 1e-3,
-    seed: int = 0,
+    seed: Seed = 0,
     source: Source = "supertuxkart",
     precision: Precision = "32-true",
     accelerator: Accelerator = "cpu",
@@ -115,9 +143,9 @@ def prior(
     ] = None,
     valid: Annotated[Path | None, typer.Option(help="Held-out tokens to follow; the book's own for those.")] = None,
     tokenizer: Annotated[str | None, typer.Option(help="For the samples: the tokens' own, if left out.")] = None,
-    width: int = 128,
-    depth: int = 6,
-    heads: int = 4,
+    width: Size = 128,
+    depth: Depth = 6,
+    heads: Size = 4,
     order: Annotated[
         str,
         typer.Option(help="raster, places (all codes of a patch at once), random (any order), scales (a pyramid's)."),
@@ -128,7 +156,7 @@ def prior(
     steps: int = 1000,
     batch_size: int = 8,
     learning_rate: float = 2e-3,
-    seed: int = 0,
+    seed: Seed = 0,
     precision: Precision = "32-true",
     accelerator: Accelerator = "cpu",
     devices: Devices = 1,
@@ -192,7 +220,7 @@ def judge(
     steps: int = 3000,
     batch_size: int = 256,
     learning_rate: float = 1.5e-3,
-    seed: int = 0,
+    seed: Seed = 0,
     source: Annotated[str, typer.Option("--data", help="digits or cifar10.")] = "digits",
     precision: Precision = "32-true",
     accelerator: Accelerator = "cpu",

@@ -322,7 +322,7 @@ def test_every_step_of_the_count_changes_label_and_readout_alike(figure):
 def test_the_data_of_the_patch_size_stay_small():
     data = the_data("patch-size")
     assert len(json.dumps(data)) < 300_000
-    assert [len(size["settings"]) for size in data["sizes"]] == [5, 8, 9, 9]
+    assert [len(size["settings"]) for size in data["sizes"]] == [5, 9, 10, 10]
 
 
 def test_a_count_beyond_the_size_of_a_patch_keeps_all(figure):

@@ -189,7 +189,15 @@ def folder_files(folder: str | Path) -> list[Path]:
     """The image files of a folder and of those below it, in the order of their names; `DataError` if there is none."""
     if not Path(folder).is_dir():
         raise DataError(f"{folder} is not a folder. Name a folder of images.")
-    paths = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in SUFFIXES)
+    found = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in Image.registered_extensions())
+    paths = [path for path in found if path.suffix.lower() in SUFFIXES and not path.is_dir()]
+    if len(paths) < len(found):
+        unread = [path for path in found if path.suffix.lower() not in SUFFIXES or path.is_dir()]
+        endings = ", ".join(sorted(SUFFIXES))
+        message = (
+            f"{folder} holds {len(unread):,} more that are not read, as {unread[0]}: images are files in {endings}."
+        )
+        warnings.warn(message, Notice, stacklevel=2)
     if not paths:
         raise DataError(f"{folder} holds no image. Images end in {', '.join(sorted(SUFFIXES))}.")
     return paths

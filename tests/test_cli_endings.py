@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 import torch
 
 from arlib import checkpoints, codec, data, sampling, training
-from arlib.cli import pictures
+from arlib.cli import files, pictures
 from arlib.data import DataError
 from arlib.storage import write_atomically
 from arlib.training import NextTokenLoss, Settings, fit
@@ -186,3 +188,31 @@ def test_an_option_that_cannot_be_is_one_line_before_any_work(run, tmp_path, mon
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert words in err
     assert [path.name for path in tmp_path.iterdir()] == ["a file"]
+
+
+@pytest.mark.parametrize("name", ["a[b].png", "a:car:b.png", "[red]x.png"])
+def test_names_of_files_are_shown_as_they_are(run, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = run("reconstruct", FRAME, name)
+    assert code == 0
+    assert name in out
+
+
+def test_what_a_folder_holds_and_is_not_read_is_counted_and_said(tmp_path):
+    data.write_image(tmp_path / "a.png", torch.zeros(4, 4, 3, dtype=torch.uint8))
+    (tmp_path / "b.tif").touch()
+    (tmp_path / "y.png").mkdir()
+    with pytest.warns(data.Notice, match=r"holds 2 more that are not read, as .*b\.tif"):
+        assert data.folder_files(tmp_path) == [tmp_path / "a.png"]
+
+
+def test_an_ending_in_capitals_is_one_too(tmp_path):
+    (tmp_path / "A.PTB").touch()
+    assert files.ptb_files(tmp_path) == [tmp_path / "A.PTB"]
+
+
+def test_a_terminal_of_ascii_gets_a_question_mark(tmp_path):
+    command = [sys.executable, "-m", "arlib", "reconstruct", "ñ.png", "o.png"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert (ended.returncode, ended.stderr) == (2, "arlib: There is no file ?.png.\n")

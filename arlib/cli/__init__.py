@@ -1,5 +1,6 @@
 """The command line, `python -m arlib`: each command is a few calls of the library, in the order the book tells them."""
 
+import io
 import sys
 import warnings
 
@@ -23,6 +24,9 @@ def main() -> None:
 
     An interrupt (Ctrl-C) is one line and exit code 130, so that `arlib … && rm …` removes nothing.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal of ASCII shows a sign it lacks as a question mark
     try:
         with warnings.catch_warnings():
             warnings.showwarning = say

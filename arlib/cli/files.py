@@ -20,7 +20,7 @@ from arlib.data import DataError
 from arlib.sharp import check_share
 
 app = typer.Typer()
-console = Console()
+console = Console(markup=False, emoji=False)  # names of files are as they are
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -229,7 +229,7 @@ def attempt(function: Callable[..., T], *arguments: object) -> T | DataError:
 
 def ptb_files(folder: Path) -> list[Path]:
     """The `.ptb` files of a folder and of those below it; `DataError` if there is none."""
-    paths = sorted(folder.rglob("*.ptb"))
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".ptb" and not path.is_dir())
     if not paths:
         raise DataError(f"{folder} holds no .ptb file.")
     return paths

@@ -25,7 +25,7 @@ from arlib.scales import Pyramid
 from arlib.tokenizer import ImageTokenizer
 
 app = typer.Typer()
-console = Console()
+console = Console(markup=False, emoji=False)  # names of files are as they are
 
 
 @app.command()

@@ -14,7 +14,7 @@ from arlib.cli.common import SHAPES, Force, check_fits, check_unwritten, counted
 from arlib.cli.report import evaluation_tables, usage
 
 app = typer.Typer()
-console = Console()
+console = Console(markup=False, emoji=False)  # names of files are as they are
 
 TokenizerName = Annotated[str, typer.Option("--tokenizer", help="Name, hash or file of the tokenizer.")]
 DATA_SET = "supertuxkart, digits or cifar10; what the tokenizer has learned, if left out."

@@ -15,7 +15,7 @@ from arlib.evaluation import BLIND, Scores
 from arlib.transformer import Prior
 
 app = typer.Typer()
-console = Console()
+console = Console(markup=False, emoji=False)  # names of files are as they are
 
 LEAST = 100  # pictures: the Fréchet distance of fewer is mostly its own error
 MOST_DECODED = 2000  # reconstructions for the distance to decoded tokens, if not more samples are asked for

@@ -142,9 +142,9 @@ def test_a_diverged_training_ends_with_the_step_and_keeps_the_checkpoint_of_befo
     class Diverging(NextTokenLoss):
         steps = 0
 
-        def forward(self, tokens):
+        def forward(self, tokens, labels=None):
             self.steps += 1
-            return super().forward(tokens) * (value if self.steps == 3 else 1)
+            return super().forward(tokens, labels) * (value if self.steps == 3 else 1)
 
     loss = Diverging(Prior(4, 6, 8, 1, 1))
     with pytest.raises(DataError, match=f"the loss of step 3 is {value}"):

@@ -1,5 +1,7 @@
 """Resuming a run: with its own settings alone, from a whole checkpoint, and to one curve; one run in a folder."""
 
+from typing import Any
+
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -11,7 +13,7 @@ from arlib.training import NextTokenLoss, Settings, fit
 from arlib.transformer import Prior
 
 TOKENS = torch.zeros(4, 6, dtype=torch.int64)
-SETTINGS = {"steps": 6, "batch_size": 2, "learning_rate": 1e-3, "checkpoint_seconds": 0.0}
+SETTINGS: dict[str, Any] = {"steps": 6, "batch_size": 2, "learning_rate": 1e-3, "checkpoint_seconds": 0.0}
 
 
 class Killed(Exception):
@@ -30,9 +32,10 @@ class Mortal(NextTokenLoss):
         return super().forward(tokens, labels)
 
 
-def loss(left: int = 100, **changed: int) -> Mortal:
+def loss(left: int = 100, **changed: Any) -> Mortal:
     torch.manual_seed(0)
-    made = Mortal(Prior(**{"vocabulary": 4, "length": 6, "width": 8, "depth": 1, "heads": 1, **changed}))
+    size: dict[str, Any] = {"vocabulary": 4, "length": 6, "width": 8, "depth": 1, "heads": 1, **changed}
+    made = Mortal(Prior(**size))
     made.left = left
     return made
 

@@ -29,7 +29,7 @@ def main() -> None:
             stream.reconfigure(errors="replace")  # a terminal of ASCII shows a sign it lacks as a question mark
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = say
+            warnings.showwarning = say  # type: ignore[assignment]
             warnings.filterwarnings("ignore", module="PIL")  # of tags and sizes; what matters is raised
             warnings.simplefilter("always", data.Notice)
             # Typer catches an interrupt and returns its code instead.

@@ -34,7 +34,7 @@ def data_of(tokenizer: str) -> str:
         for name, (height, width, colours) in SHAPES.items()
         if colours == channels and not height % patch_size and not width % patch_size
     )
-    return header.get("data") or next(fitting, "supertuxkart")
+    return header["data"] if header.get("data") in SHAPES else next(fitting, "supertuxkart")
 
 
 def read_picture(path: Path, tokenizer: str, fit: bool) -> torch.Tensor:

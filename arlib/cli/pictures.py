@@ -89,8 +89,9 @@ def reconstruct(
     """Send a picture through the tokenizer and back."""
     data.check_suffix(out)
     check_unwritten([out], force)
+    model = arlib.load_tokenizer(tokenizer)  # first, as it checks the header that the picture's size is read from
     image = read_picture(source, tokenizer, fit)
-    again = arlib.load_tokenizer(tokenizer).reconstruct(image[None])[0]
+    again = model.reconstruct(image[None])[0]
     data.write_image(out, again)
     error = metrics.mse(image[None], again[None]).item()
     console.print(f"{out}: mean squared error {error:.4f}, {metrics.psnr(image[None], again[None]).item():.1f} dB.")

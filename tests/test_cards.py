@@ -68,7 +68,8 @@ def test_the_command_on_a_card_makes_a_model_of_that_kind(run, nothing_to_learn,
         return 0.0
 
     monkeypatch.setattr(training, "fit", fit)
-    code, _, err = run(*shlex.split(command[1]))
+    here = re.sub(r"--accelerator \w+", "--accelerator cpu", command[1])  # this machine may have no GPU
+    code, _, err = run(*shlex.split(here))
     assert (code, err) == (0, "")
     (path,) = Path().rglob("*.safetensors")
     assert path.name == f"{name}.safetensors"

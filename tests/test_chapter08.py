@@ -268,3 +268,20 @@ def test_truncation_changes_place_by_arrow_keys(figure, places):
     agrees(it, places, "leaves")
     it.page.keyboard.press("ArrowRight")  # round to the first
     agrees(it, places, "sky")
+
+
+def test_the_controls_button_draws_with_the_settings_of_its_sliders():
+    """In JupyterLab there are five sliders and a button."""
+    import ipywidgets  # type: ignore[import-untyped]
+
+    notebook = nbformat.read(Path(__file__).parent.parent / "book" / "08-sampling.ipynb", as_version=4)
+    source = next(cell.source for cell in notebook.cells if "def control" in cell.source).split('\n\n\nif "JPY')[0]
+    names = {"ipywidgets": ipywidgets}
+    exec("def control" + source.split("def control")[1], names)
+    drawn = []
+    names["complete"] = lambda **settings: drawn.append(settings)
+    *sliders, button, _ = names["control"]().children
+    assert [slider.description for slider in sliders] == ["frame", "rows kept", "temperature", "top-p", "seed"]
+    sliders[0].value, sliders[2].value = 7, 0.5
+    button.click()
+    assert drawn == [{"number": 7, "rows": 10, "temperature": 0.5, "p": 1.0, "seed": 0}]

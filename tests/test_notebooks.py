@@ -20,6 +20,7 @@ from sphinx_pages import slug  # noqa: E402
 MEGABYTES = 4
 LONGEST_CELL = 40
 LONGEST_MEDIAN = 10
+MOST_WORDS, MOST_CELLS, WIDEST = 3400, 85, 88
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 VARIES = {"varies-time", "varies-training", "varies-machine"}  # book/what-may-differ.md tells what they mean
@@ -90,6 +91,24 @@ def output_complaints(cell: NotebookNode, notebook: NotebookNode) -> list[str]:
 @pytest.mark.parametrize("path", sorted(BOOK.glob("*.ipynb")), ids=lambda path: path.name)
 def test_committed_notebook(path: Path) -> None:
     assert complaints(path.read_text(encoding="utf-8")) == []
+
+
+# These are still too long and too wide. With `strict` the test says so when one has become short enough.
+TO_SHORTEN = {"07-causality", "08-sampling", "10-range-coder"}
+SHORT = [
+    pytest.param(path, marks=[pytest.mark.xfail(strict=True)] if path.stem in TO_SHORTEN else [], id=path.stem)
+    for path in sorted(BOOK.glob("[0-9]*.ipynb"))
+]
+
+
+@pytest.mark.parametrize("path", SHORT)
+def test_a_chapter_is_short_and_its_code_fits_a_page(path: Path) -> None:
+    cells = nbformat.read(path, as_version=4).cells
+    words = sum(len(cell.source.split()) for cell in cells if cell.cell_type == "markdown")
+    lines = [line for cell in cells if cell.cell_type == "code" for line in cell.source.splitlines()]
+    assert words <= MOST_WORDS
+    assert len(cells) <= MOST_CELLS
+    assert [line for line in lines if len(line) > WIDEST] == []
 
 
 def test_there_are_notebooks() -> None:

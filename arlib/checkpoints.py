@@ -117,6 +117,8 @@ def read_header(path: str | Path) -> Header:
     if not isinstance(header, dict):
         raise CheckpointError(f"The header of {path} is no object with a kind and a config.")
     header = Header(path, header)
+    if header["kind"] == "reference":
+        return header  # features of real pictures (evaluation.py): no model, and no config
     if not isinstance(header["config"], dict):
         raise CheckpointError(f"The config in the header of {path} is no object.")
     for key, value in header.items():

@@ -49,7 +49,7 @@ def temperature_for(answer: Callable) -> str:
 def typical(answer: Callable) -> str:
     """Exercise 2: locally typical sampling."""
     for size, spread, p in [(1024, 2.5, 0.3), (200, 2.0, 0.9), (1024, 1.5, 0.95), (40, 2.0, 0.02), (12, 1.0, 0.5)]:
-        shares = (spread * torch.randn(size).double()).softmax(-1)
+        shares = _telling(size, spread, p)
         given = tensor(call(answer, shares, p), (size,), torch.float64)
         case = f"for {size} codes and p = {p}"
         if given.isnan().any():
@@ -187,10 +187,22 @@ def _typical(shares: torch.Tensor, p: float) -> torch.Tensor:
     return _keep(shares, (-shares.log2() - _entropy_at(shares.log(), 1.0)).abs(), p)
 
 
-def _not_typical(kept: torch.Tensor, right: torch.Tensor, shares: torch.Tensor, p: float) -> str:
-    """What was done to keep these codes and not the right ones, as far as it can be told."""
+def _telling(size: int, spread: float, p: float) -> torch.Tensor:
+    """Probabilities for which each mistake keeps other codes, so that it can be told; of few codes, any."""
+    for _ in range(20):
+        shares = (spread * torch.randn(size).double()).softmax(-1)
+        keys = list(_mistakes(shares).values())[:-1]  # the last one sorts as the first does
+        kept = torch.stack([_typical(shares, p), *(_keep(shares, key, p) for key in keys), shares]) > 0
+        apart = (kept[:, None] ^ kept).sum(-1) + 3 * torch.eye(len(kept), dtype=torch.int64)
+        if apart.min() > 2:
+            break
+    return shares
+
+
+def _mistakes(shares: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Wrong keys by which to sort codes, by what is said of them."""
     bits = _entropy_at(shares.log(), 1.0)
-    mistakes = {
+    return {
         "you keep the likeliest codes: that is top-p. "
         "(Is the absolute value missing, or has the surprise the wrong sign?)": -shares,
         "you keep the unlikeliest codes: the absolute value is missing, so what lies far below comes first.": shares,
@@ -205,9 +217,13 @@ def _not_typical(kept: torch.Tensor, right: torch.Tensor, shares: torch.Tensor, 
             shares - bits
         ).abs(),
     }
+
+
+def _not_typical(kept: torch.Tensor, right: torch.Tensor, shares: torch.Tensor, p: float) -> str:
+    """What was done to keep these codes and not the right ones, as far as it can be told."""
     if not kept.any():
         return "nothing is kept. The code that crosses the line stays, so one always does."
-    for reason, keys in mistakes.items():
+    for reason, keys in _mistakes(shares).items():
         if torch.equal(kept, _keep(shares, keys, p) > 0):
             return reason
     if not (kept & ~right).any() and right.sum() - kept.sum() == 1:

@@ -16,7 +16,8 @@ from PIL import Image, ImageOps
 from arlib import data
 
 PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))  # Adam7
-FITTED = ((23, 37, 3), (8, 5, 3), (30, 40, 1), (10, 15, 1), (20, 30, 3), (333, 500, 3))  # height, width, channels
+# Height, width and channels. The last is tall enough that Pillow scales its rows first.
+FITTED = ((23, 37, 3), (8, 5, 3), (30, 40, 1), (10, 15, 1), (20, 30, 3), (333, 500, 3), (333, 151, 3))
 
 
 def base64_of(content: bytes) -> str:

@@ -155,14 +155,11 @@
       return sums;
     }
 
-    /** x · √width / √(sum of squares): a root and a quotient rounded down, whatever √ and ÷ give as their last bits. */
+    /** x · √width / √(sum of squares): a root and a quotient both rounded down. */
     normalise(x) {
       let square = this.epsilon;
       for (let i = 0; i < x.length; i++) square += x[i] * x[i];
-      let root = Math.floor(Math.sqrt(square));
-      if (root * root > square) root--;
-      else if ((root + 1) * (root + 1) <= square) root++;
-      const factor = floored(this.rootWidth, root) * TO_NORM;
+      const factor = floored(this.rootWidth, rooted(square)) * TO_NORM;
       const out = new Float64Array(x.length);
       for (let i = 0; i < x.length; i++) out[i] = rint(x[i] * factor);
       this.trace?.("norm", out);
@@ -229,11 +226,19 @@
     return logits.map((logit) => coding[Math.min(coding.length - 1, most - logit)]);
   };
 
-  /** An integer by a positive integer, rounded down, whatever the last bit of ÷ is. */
+  /** An integer by a positive integer, rounded down. Below 2^53 what is no integer is never rounded to one: it is at
+   *  least 1 / divisor away from it, and JavaScript's ÷ errs by less. (Torch's may err by more: Python corrects it.) */
   function floored(number, divisor) {
-    const quotient = Math.floor(number / divisor);
-    return quotient * divisor > number ? quotient - 1 : quotient;
+    return Math.floor(number / divisor);
   }
+
+  /** The root of an integer below 2^53, rounded down: √ itself may round up to an integer. */
+  function rooted(square) {
+    const root = Math.floor(Math.sqrt(square));
+    return root * root > square ? root - 1 : root;
+  }
+
+  Object.assign(ptb, { floored, rooted });
 
   /** How many tokens maps of these sides hold. */
   const total = (sides) => sides.reduce((sum, side) => sum + side * side, 0);

@@ -43,6 +43,25 @@ test("rint goes to the nearest integer, and to the even one from halfway", () =>
   for (const [x, rounded] of cases) assert.equal(ptb.rint(x) + 0, rounded);
 });
 
+test("roots are rounded down where √ rounds up to an integer, and quotients as BigInt's", () => {
+  let corrected = 0;
+  for (let root = 94906265; root > 94906265 - 1000; root--) {
+    const square = root * root - 1; // below 2^53, where the nearest float64 to its root is the integer above
+    assert.equal(ptb.rooted(square), root - 1);
+    assert.equal(ptb.rooted(root * root), root);
+    corrected += Math.floor(Math.sqrt(square)) === root;
+  }
+  for (let divisor = 3; divisor < 2000; divisor += 2) {
+    const number = 2 ** 53 - 1 - ((2 ** 53 - 1) % divisor) - 1; // one less than a multiple
+    for (const each of [number, number + 1, -number, -number - 1]) {
+      const [whole, parts] = [BigInt(each), BigInt(divisor)];
+      const right = Number((whole - (((whole % parts) + parts) % parts)) / parts);
+      assert.equal(ptb.floored(each, divisor), right, `${each} / ${divisor}`);
+    }
+  }
+  assert.ok(corrected > 10, "nothing was corrected, so that nothing is shown");
+});
+
 test("SHA-256 and CRC-32 are Node's, of whatever length and however cut", () => {
   for (const length of [0, 1, 55, 56, 63, 64, 65, 119, 120, 1000]) {
     const whole = bytes(length);
@@ -55,8 +74,21 @@ test("SHA-256 and CRC-32 are Node's, of whatever length and however cut", () => 
   assert.equal(ptb.crc32(new TextEncoder().encode("123456789")), 0xcbf43926);
 });
 
+/** Pairs of weights of which the share of the first is a hair below an integer: float64 alone takes it for that one. */
+function almostEven() {
+  const pairs = [];
+  const shared = 2n ** 24n - 2n;
+  for (let sum = 2n ** 38n + 1n; pairs.length < 100; sum += 2n) {
+    let [a, b, inverse, next] = [sum, shared, 0n, 1n]; // Euclid's algorithm
+    while (b) [a, b, inverse, next] = [b, a % b, next, inverse - (a / b) * next];
+    const weight = (((-inverse % sum) + sum) % sum) * a; // weight · shared = -1 modulo sum
+    if (a === 1n) pairs.push([Number(weight), Number(sum - weight)]);
+  }
+  return pairs;
+}
+
 test("frequencies sum to 2^24, are at least 1, and are BigInt's", () => {
-  const rows = [[1], [1, 1, 1], [2 ** 36, 0, 0, 1], bytes(1000), Array.from(bytes(4096), (x) => x * x * x * 4096 + 1)];
+  const rows = [...almostEven(), [1], [1, 1, 1], [2 ** 36, 0, 0, 1], bytes(1000), Array.from(bytes(4096), (x) => x * x * x * 4096 + 1)];
   for (const weights of rows) {
     const table = ptb.cumulate(Float64Array.from(weights));
     const shared = BigInt(2 ** 24 - weights.length);

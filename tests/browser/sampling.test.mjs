@@ -21,6 +21,12 @@ test("the first numbers of seed 0 are torch.rand's", () => {
   assert.deepEqual(numbers.map(Math.fround), [0.49625658988952637, 0.7682217955589294, 0.08847743272781372].map(Math.fround));
 });
 
+test("a token of probability 0 is never drawn, and an interval owns its lower end", () => {
+  assert.equal(ptb.draw(Float64Array.of(0, 0.5, 0, 0.5), 0), 1);
+  assert.equal(ptb.draw(Float64Array.of(0, 0.5, 0, 0.5), 0.5), 3);
+  assert.equal(ptb.draw(Float64Array.of(0.5, 0.5, 0, 0), 1 - 2 ** -24), 1);
+});
+
 test("what makes no distribution is refused", () => {
   const model = loadCodec("digits-4x4");
   for (const temperature of [0, -1, NaN, Infinity]) assert.throws(() => model.sample({ temperature }), ptb.CodecError);

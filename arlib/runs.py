@@ -13,11 +13,11 @@ import torch
 from arlib.data import DataError, Notice
 
 CHECKPOINTS = ("last.ckpt", "previous.ckpt")  # so that one damaged file loses minutes, not the run
-MAY_CHANGE = ("accelerator", "devices", "checkpoint_seconds", "validations")
+MAY_CHANGE = ("accelerator", "devices", "nodes", "workers", "checkpoint_seconds", "validations")
 OF_A_LOSS = ("smoothness", "prices", "strength", "shift", "flips", "smoothing")
 
 
-def begun_with(loss: Any, examples: tuple[torch.Tensor, ...], settings: Any) -> dict[str, Any]:
+def begun_with(loss: Any, examples: tuple[Any, ...], settings: Any) -> dict[str, Any]:
     """What a run must have in common with the one that it continues: settings, model, and the examples' shapes."""
     known = {name: value for name, value in asdict(settings).items() if name not in MAY_CHANGE}
     known |= {name: plain(getattr(loss, name)) for name in OF_A_LOSS if hasattr(loss, name)}

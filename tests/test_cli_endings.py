@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning_fabric import Fabric
 
 from arlib import checkpoints, codec, data, sampling, training
 from arlib.cli import files, pictures
@@ -108,7 +109,7 @@ def test_a_full_disk_in_training_is_one_error_and_leaves_no_partial_file(tmp_pat
         Path(path).write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(training.Fabric, "save", full)
+    monkeypatch.setattr(Fabric, "save", full)
     with pytest.raises(DataError, match=r"last\.ckpt cannot be written: No space left"):
         fit(small(), TOKENS, Settings(1, 2, 1e-3), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["curves"]

@@ -14,7 +14,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from arlib import data, tokenset, training
+from arlib import data, losses, tokenset, training
 from arlib.cli import train as train_cli
 from arlib.cli.examples import refuse_held_out
 from arlib.data import DataError
@@ -186,7 +186,7 @@ def test_the_loss_of_an_order_by_hand(monkeypatch):
     prior = Prior(4, 3, 8, 0, 1, any_order=True)
     tokens = torch.tensor([[3, 0, 2], [1, 1, 0]])
     order = torch.tensor([[2, 0, 1], [1, 2, 0]])
-    monkeypatch.setattr(training.orders, "random", lambda count, length: order)
+    monkeypatch.setattr(losses.orders, "random", lambda count, length: order)
     rows = prior(torch.tensor([[2, 3, 0], [1, 0, 1]]), order).log_softmax(-1)
     chances = [rows[0, 0, 2], rows[0, 1, 3], rows[0, 2, 0], rows[1, 0, 1], rows[1, 1, 0], rows[1, 2, 1]]
     loss = NextTokenLoss(prior)
@@ -207,7 +207,7 @@ def test_no_targets_place_is_known_to_its_row():
         torch.manual_seed(3)  # the same order each time
         surprises.append(loss(edited).item())
     torch.manual_seed(3)
-    order = training.orders.random(1, 6)[0].tolist()
+    order = losses.orders.random(1, 6)[0].tolist()
     for place in range(6):
         changed = (seen[place + 1] != seen[0]).any(-1).tolist()
         assert changed == [order.index(place) < row for row in range(6)]

@@ -9,7 +9,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import arlib
-from arlib import checkpoints, data, orders, sampling, tokenset
+from arlib import checkpoints, data, orders, sampling, tokenset, training
 from arlib.cli import common, examples, generate, moments, train
 
 FRAME = data.files("supertuxkart", "valid")[0]
@@ -321,7 +321,7 @@ def test_the_pictures_that_a_tokenizer_learns():
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train.training, "fit", record)
+        patch.setattr(training, "fit", record)
         with pytest.raises(KeyboardInterrupt):
             train.tokenizer("x", Path("nowhere"), patch_size=7, source="digits")
     assert torch.equal(given[0], data.load("digits", "train"))
@@ -333,16 +333,16 @@ def test_cifar10_is_mirrored_has_class_names_and_no_licence(run, tmp_path, monke
     monkeypatch.setattr(data, "load", lambda name, split: pictures if split == "train" else pictures[:8].flip(1))
     monkeypatch.setattr(data, "labels", lambda name, split: torch.arange(20 if split == "train" else 8) % 10)
     quick = ["--steps", 2, "--batch-size", 4, "--width", 8, "--depth", 1]
-    given, fit = [], train.training.fit
+    given, fit = [], training.fit
 
     def record(loss, examples, *rest):
         given.append(examples)
         return fit(loss, examples, *rest)
 
-    monkeypatch.setattr(train.training, "fit", record)
+    monkeypatch.setattr(training, "fit", record)
     learn = ["train", "tokenizer", "--name", "x", "--out", "run", "--data", "cifar10", "--patch-size", 8, "--bits", 5]
     assert run(*learn, *quick)[0] == 0
-    assert torch.equal(given[0], torch.cat([pictures, pictures.flip(2)]))
+    assert torch.equal(given[0][torch.arange(40)], torch.cat([pictures, pictures.flip(2)]))
     tokenizer = Path("run/tokenizer-x.safetensors")
     told = "| licence | trained on CIFAR-10 (Krizhevsky 2009), whose pictures have no licence |"
     assert told in tokenizer.with_suffix(".md").read_text(encoding="utf-8")
@@ -354,7 +354,7 @@ def test_cifar10_is_mirrored_has_class_names_and_no_licence(run, tmp_path, monke
     assert run("train", "prior", "--name", "x", "--out", "prior", *sets, "--classes", "--heads", 1, *quick)[0] == 0
     prior = Path("prior/prior-x.safetensors")
     assert told in prior.with_suffix(".md").read_text(encoding="utf-8")
-    assert [len(part) for part in given[1]] == [40, 40]
+    assert [len(part) for part in given[1]] == [36, 36]  # every tenth is held out
     names = ["--prior", prior, "--tokenizer", tokenizer]
     assert run("generate", "--out", "new", "--count", 1, "--label", "dog", *names)[0] == 0
     assert data.read_image("new/0000.png", 32, 32).shape == (32, 32, 3)
@@ -422,11 +422,13 @@ def test_a_data_set_of_tokens_may_be_taken_several_times(tmp_path, monkeypatch):
     for number, name in enumerate(("a.tokens", "b.tokens")):
         tokenset.write(name, torch.full((2, 4), number), 16, "ab" * 32, torch.tensor([5, 6]))
     train, held_out = examples.tokens([Path("a.tokens:3"), Path("b.tokens")], None)
-    assert (train.grids[:, 0].tolist(), held_out) == ([0] * 6 + [1] * 2, None)
     assert train.labels is not None
-    assert train.labels.tolist() == [5, 6] * 4
+    assert (train.grids[:, 0].tolist(), train.labels.tolist()) == ([0] * 3 + [1], [5] * 4)
+    assert held_out is not None  # of so few tokens the last ones, once
+    assert held_out.labels is not None
+    assert (held_out.grids[:, 0].tolist(), held_out.labels.tolist()) == ([0, 1], [6, 6])
     Path("a.tokens:3").write_bytes(Path("b.tokens").read_bytes())  # a file of that very name is that file
-    assert examples.tokens([Path("a.tokens:3")], None)[0].grids[:, 0].tolist() == [1, 1]
+    assert examples.tokens([Path("a.tokens:3")], None)[0].grids[:, 0].tolist() == [1]
     with pytest.raises(data.DataError, match="to be held out"):
         examples.tokens([Path("b.tokens:2")], Path("b.tokens"))
 

@@ -390,7 +390,8 @@ def test_the_commands_train_on_no_frame_of_valid_or_unseen(tmp_path, monkeypatch
     }
     assert [len(examples) for examples in given] == [2 * 7156, 2 * 7156, 7156]
     for examples, held_out in zip(given, (frames, frames, tokens), strict=True):
-        assert all(example.numpy().tobytes() not in held_out for example in examples)
+        for places in torch.arange(len(examples)).split(500):
+            assert all(example.numpy().tobytes() not in held_out for example in examples[places])
 
 
 def test_held_out_examples_are_refused():

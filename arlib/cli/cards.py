@@ -9,9 +9,9 @@ import torch
 
 from arlib import checkpoints
 from arlib.judges import Judge
+from arlib.settings import Settings
 from arlib.sharp import Detail
 from arlib.tokenizer import ImageTokenizer
-from arlib.training import Settings
 from arlib.transformer import Prior
 
 Model = ImageTokenizer | Prior | Judge | Detail
@@ -64,7 +64,7 @@ def write(
         "licence": LICENCES.get(source or "", "that of the pictures it learned from"),
     }
     card = checkpoints.write_card(path, facts)
-    print(f"{path}\n{card}")
+    print(f"{path}\n{card}\n{settings.steps * settings.batch_size / seconds:,.1f} examples a second")
 
 
 def peak_memory() -> int:

@@ -8,6 +8,8 @@ import torch
 import typer
 
 from arlib import checkpoints, data
+from arlib.cli.options import parse_size
+from arlib.patches import check_divides
 from arlib.quantizers import BSQ, VQ, Product, Residual
 from arlib.scales import Pyramid
 from arlib.tokenizer import ImageTokenizer, Quantizer
@@ -37,9 +39,26 @@ def data_of(tokenizer: str) -> str:
     return header["data"] if header.get("data") in SHAPES else next(fitting, "supertuxkart")
 
 
+def shape_of(tokenizer: str) -> tuple[int, int, int]:
+    """Height, width and channels of the pictures that a tokenizer has learned, from its weights header.
+
+    Raises `CheckpointError` where the header names a size that is none, or that patches do not tile.
+    """
+    path = checkpoints.find("tokenizer", tokenizer)
+    header = checkpoints.read_header(path)
+    if "size" not in header:
+        return SHAPES[data_of(tokenizer)]
+    try:
+        height, width = parse_size(str(header["size"]))
+        check_divides(height, width, header["config"]["patch_size"])
+    except ValueError as error:
+        raise checkpoints.CheckpointError(f"The size in the header of {path} is wrong: {error}") from None
+    return height, width, header["config"].get("channels", 3)
+
+
 def read_picture(path: Path, tokenizer: str, fit: bool) -> torch.Tensor:
     """A picture as a tokenizer knows them: `(H, W, C) uint8`. Raises `DataError` as `data.read_image` does."""
-    height, width, channels = SHAPES[data_of(tokenizer)]
+    height, width, channels = shape_of(tokenizer)
     return data.read_image(path, height, width, fit, channels)
 
 

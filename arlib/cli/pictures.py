@@ -10,7 +10,7 @@ from rich.console import Console
 import arlib
 from arlib import checkpoints, data, metrics, tokenset
 from arlib.cli import examples
-from arlib.cli.common import SHAPES, Force, check_fits, check_unwritten, counted, data_of, read_picture
+from arlib.cli.common import Force, check_fits, check_unwritten, counted, data_of, read_picture, shape_of
 from arlib.cli.report import evaluation_tables, usage
 
 app = typer.Typer()
@@ -58,7 +58,7 @@ def tokenize(
         paths, images = data.files(name, source), data.load(name, source)
         labels = data.labels(name, source) if name in data.CLASSES else None
     else:
-        paths, images = data.read_images(data.folder_files(source), *SHAPES[data_of(tokenizer)])
+        paths, images = data.read_images(data.folder_files(source), *shape_of(tokenizer))
     with console.status(counted(len(images), "picture")):
         images = images.flip(2) if mirror else images
         images = images if moved is None else examples.moved(images, name, moved)

@@ -9,17 +9,18 @@ import typer
 import arlib
 from arlib import checkpoints, data, metrics, realism, sharp, training
 from arlib.cli import cards, moments
-from arlib.cli.train import Accelerator, Name, Out, Precision, Resume, Seed, Size
+from arlib.cli.options import Name, Out, Resume, Size, takes_settings
 from arlib.codec import Codec, CodecError
 from arlib.data import DataError
+from arlib.settings import Settings
 from arlib.sharp import AdversarialLoss, Detail, SharpDecoder, StatisticsLoss
-from arlib.training import Settings
 
 JUDGED = 8  # the judge of the card learns from every eighth picture
 LEARNED_FROM = "the train split of the SuperTuxKart frames (data/README.md)"
 LOSSES = {"adversarial": AdversarialLoss, "statistics": StatisticsLoss}
 
 
+@takes_settings(steps=2000, batch_size=8, learning_rate=1e-3, many=False)
 def train(
     name: Name,
     out: Out,
@@ -28,23 +29,18 @@ def train(
     strength: Annotated[float | None, typer.Option(help="How much sharpness counts next to the error.")] = None,
     depth: Annotated[int, typer.Option(help="Residual blocks, each of a 3×3 convolution of pixels.")] = 2,
     width: Size = 24,
-    steps: int = 2000,
-    batch_size: int = 8,
-    learning_rate: float = 1e-3,
-    seed: Seed = 0,
-    precision: Precision = "32-true",
-    accelerator: Accelerator = "cpu",
     resume: Resume = False,
+    *,
+    settings: Settings,
 ) -> None:
     """Train a sharp decoder: what a tokenizer's own decoder blurs, learned from the frames."""
     if loss not in LOSSES:
         raise DataError(f"The loss is {' or '.join(LOSSES)}, not {loss}.")
     weights = checkpoints.find("tokenizer", tokenizer)
     plain = arlib.load_tokenizer(str(weights))
-    torch.manual_seed(seed)
+    torch.manual_seed(settings.seed)
     model = SharpDecoder(plain, Detail(plain.width, width, depth, plain.channels))
     chosen = LOSSES[loss](model) if strength is None else LOSSES[loss](model, strength)
-    settings = Settings(steps, batch_size, learning_rate, seed, precision, accelerator)
     images, held_out = (data.load("supertuxkart", split) for split in ("train", "valid"))
     few = held_out[::JUDGED]
     tokens = plain.encode(images).to(torch.int32)

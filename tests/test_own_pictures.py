@@ -1,0 +1,164 @@
+"""Training on one's own pictures: any size that patches tile, and held-out pictures of one's own."""
+
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+
+import arlib
+from arlib import checkpoints, data, tokenset, training
+from arlib.cli import common, examples
+from arlib.cli.examples import hold_out
+from arlib.quantizers import BSQ
+from arlib.storage import DataError, Notice
+from arlib.tokenizer import ImageTokenizer
+from arlib.tokenset import TokenSet
+
+QUICK = ("--steps", 3, "--batch-size", 2, "--width", 8, "--depth", 1)
+
+
+@pytest.fixture
+def mine(tmp_path):
+    """Twenty pictures of noise, 24×36, in a folder."""
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    images = torch.randint(256, (20, 24, 36, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    for number, image in enumerate(images):
+        data.write_image(folder / f"{number:02}.png", image)
+    return folder, images
+
+
+def test_every_tenth_picture_is_held_out(mine):
+    folder, images = mine
+    lesson = examples.pictures(str(folder), None, "24x36", 6)
+    assert torch.equal(lesson.held_out, images[[9, 19]])
+    rest = images[[number for number in range(20) if number not in (9, 19)]]
+    assert torch.equal(lesson.learned[torch.arange(36)], torch.cat([rest, rest.flip(2)]))
+    assert lesson.header == {"size": "24×36"}
+    assert lesson.described.startswith("18 pictures of one's own, 24×36 pixels")
+    assert "2 held out" in lesson.described
+
+
+def test_held_out_pictures_of_a_folder_are_measured_and_never_learned(mine, tmp_path):
+    folder, images = mine
+    valid = tmp_path / "valid"
+    valid.mkdir()
+    for number in (3, 4):  # copies under other names
+        data.write_image(valid / f"copy-{number}.png", images[number])
+    lesson = examples.pictures(str(folder), valid, "24x36", 6)
+    assert torch.equal(lesson.held_out, images[[3, 4]])
+    with pytest.warns(Notice, match=r"03\.png shows a held-out picture"):
+        learned = lesson.learned[torch.arange(20)]
+    assert torch.equal(learned, images[[0, 1, 2, 5, 5, *range(5, 20)]])
+
+
+def test_frames_of_valid_and_unseen_are_never_learned_among_one_s_own(tmp_path):
+    frames = data.files("supertuxkart", "unseen")[:2] + data.files("supertuxkart", "train")[:2]
+    for number, path in enumerate(frames):
+        (tmp_path / f"{number}{path.suffix}").write_bytes(path.read_bytes())
+    with pytest.warns(Notice, match="shows a held-out picture"):
+        lesson = examples.pictures(str(tmp_path), None, None, 5)
+    assert torch.equal(lesson.learned[torch.tensor([0])], data.read_image(frames[2])[None])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--size", "24x35"), "6×6"),
+        (("--size", "24"), "A size is height and width like 64x96"),
+        (("--size", "0x24"), "A size is height and width"),
+        (("--size", "99999x24"), "each of 1 to 4,096 pixels"),
+        (("--data", "digits", "--size", "24x36"), "--valid and --size are for a folder of images"),
+        (("--data", "supertuxkart", "--valid", "mine"), "--valid and --size are for a folder of images"),
+        (("--size", "24x36", "--valid", "nowhere"), "nowhere is not a folder"),
+        (("--size", "24x36", "--nodes", 0), "nodes is a number above 0"),
+        (("--size", "24x36", "--workers", 0), "workers is a number above 0"),
+        (("--size", "24x36", "--devices", 3), "cannot be shared equally by 3"),
+        (("--size", "24x36", "--devices", 2, "--nodes", 2), "cannot be shared equally by 4"),
+    ],
+)
+def test_options_that_cannot_be_are_one_line_before_any_work(run, mine, tmp_path, monkeypatch, options, words):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(
+        *("train", "tokenizer", "--name", "x", "--out", "run", "--data", "mine", "--patch-size", 6, *QUICK), *options
+    )
+    assert (code, err.count("\n")) == (2, 1)
+    assert words in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_picture_alone_needs_others_to_be_followed_on(mine, tmp_path):
+    folder, images = mine
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    data.write_image(alone / "0.png", images[0])
+    with pytest.raises(DataError, match=r"holds one picture, .* --valid"):
+        examples.pictures(str(alone), None, "24x36", 6)
+    (folder / "00.png").unlink()
+    assert len(examples.pictures(str(alone), folder, "24x36", 6).held_out) == 19
+
+
+def test_every_tenth_grid_is_held_out_with_its_mirror_image_and_its_label():
+    grids, a, b = torch.arange(12)[:, None, None].repeat(1, 2, 2), Path("a"), Path("b")
+    known = {a: TokenSet(grids, 5, "aa", torch.arange(12)), b: TokenSet(grids + 12, 5, "aa", torch.arange(12))}
+    rest, held_out = hold_out(known)
+    assert held_out is not None
+    assert held_out.labels is not None
+    assert (held_out.grids[:, 0, 0].tolist(), held_out.labels.tolist()) == ([9, 21], [9, 9])
+    assert rest[a].grids[:, 0, 0].tolist() == [*range(9), 10, 11]
+    few, held_out = hold_out({a: TokenSet(grids[:3], 5, "aa")})
+    assert held_out is not None
+    assert (len(few[a].grids), held_out.grids[:, 0, 0].tolist()) == (2, [2])
+    assert hold_out({a: TokenSet(grids[:1], 5, "aa")})[1] is None
+
+
+def test_from_a_folder_of_any_size_to_files_and_back(run, mine, tmp_path, monkeypatch):
+    """24×36 pixels, a size that none of the book's data sets has, through every command."""
+    monkeypatch.chdir(tmp_path)
+    folder, images = mine
+    learn = ("train", "tokenizer", "--name", "own", "--out", "t", "--data", folder, "--size", "24x36")
+    code, out, _ = run(*learn, "--patch-size", 6, "--bits", 4, *QUICK)
+    assert code == 0
+    assert "examples a second" in out
+    weights = "t/tokenizer-own.safetensors"
+    assert checkpoints.read_header(weights)["size"] == "24×36"
+    assert common.shape_of(weights) == (24, 36, 3)
+    again = arlib.load_tokenizer(weights).reconstruct(images[[9, 19]])
+    card = (tmp_path / "t" / "tokenizer-own.md").read_text(encoding="utf-8")
+    error = ((again.double() - images[[9, 19]].double()) / 255).square().mean()
+    assert f"| valid MSE | {error:.5f} (pixels in [0, 1]) |" in card
+    assert run("tokenize", folder, "own.tokens", "--tokenizer", weights)[0] == 0
+    assert tokenset.read("own.tokens").grids.shape == (20, 4, 6)
+    speak = ("train", "prior", "--name", "own", "--out", "p", "--tokens", "own.tokens", "--tokenizer", weights)
+    assert run(*speak, "--heads", 1, *QUICK)[0] == 0
+    assert "| valid bits |" in (tmp_path / "p" / "prior-own.md").read_text(encoding="utf-8")
+    names = ("--prior", "p/prior-own.safetensors", "--tokenizer", weights)
+    assert run("compress", folder / "07.png", "a.ptb", *names)[0] == 0
+    assert run("decompress", "a.ptb", "a.png", *names)[0] == 0
+    expected = arlib.load_tokenizer(weights).reconstruct(images[7:8])[0]
+    assert torch.equal(data.read_image("a.png", 24, 36), expected)
+    assert run("generate", "--out", "new", "--count", 1, *names)[0] == 0
+
+
+@pytest.mark.parametrize("size", ["25×36", "x", 5, "0×36", "99999×36", None])
+def test_a_stranger_s_header_with_a_wrong_size_is_told(size, tmp_path):
+    torch.manual_seed(0)
+    path = tmp_path / "tokenizer-x.safetensors"
+    checkpoints.save(path, "tokenizer", ImageTokenizer(6, 8, 0, BSQ(4)), size=size)
+    with pytest.raises(checkpoints.CheckpointError, match=r"The size in the header of .*tokenizer-x\.safetensors"):
+        common.shape_of(str(path))
+
+
+def test_a_bad_picture_stands_no_run_still(run, mine, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder, _ = mine
+    (folder / "05.png").write_bytes(b"no picture")
+    learn = ("train", "tokenizer", "--name", "x", "--out", "t", "--data", folder, "--size", "24x36", "--patch-size", 6)
+    code, _, err = run(*learn, *QUICK, "--steps", 20)
+    assert code == 0
+    assert err.count("05.png is not an image that Pillow can read. The next file stands in for it") == 1
+    assert training.first_process()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(examples.pictures(str(folder), None, "24x36", 6).learned) == 36

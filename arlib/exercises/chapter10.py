@@ -1,62 +1,22 @@
 """Checkers of chapter 10, "A range coder"."""
 
-import heapq
 import math
-import struct
-import zlib
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from itertools import product
 from typing import Any
 
 import torch
 
-from arlib import codec, rangecoder
+from arlib import exercises, rangecoder
 from arlib.exercises import Wrong, call, checker, number
 
-
-@checker
-def surprise(answer: Callable) -> str:
-    """Exercise 1: the sum of -log2 of the probability of each symbol, in bits."""
-    probabilities = torch.rand(40, 9).double().pow(3).add(1e-3)
-    probabilities /= probabilities.sum(-1, keepdim=True)
-    symbols = torch.randint(9, (40,))
-    of_all = -probabilities.log2()
-    of_symbols = of_all.gather(1, symbols[:, None])[:, 0]
-    right = of_symbols.sum().item()
-    shift = "row t of the probabilities belongs to symbol t, and yours are shifted by one."
-    pairs = symbols[:, None]
-    mistakes = {
-        right * math.log(2): "these are nats: take the logarithm to the base 2.",
-        right * math.log10(2): "that is with the logarithm to the base 10: take it to the base 2.",
-        of_all[:, symbols]
-        .sum()
-        .item(): "p[:, symbols] takes every row for every symbol; one of each row is asked for.",
-        of_all[:-1].gather(1, pairs[1:]).sum().item(): shift,
-        of_all[1:].gather(1, pairs[:-1]).sum().item(): shift,
-        of_all.gather(1, pairs.roll(1, 0)).sum().item(): shift,
-        of_all.gather(1, pairs.roll(-1, 0)).sum().item(): shift,
-        of_symbols[1:].sum().item(): "the first symbol is missing.",
-        of_symbols[:-1].sum().item(): "the last symbol is missing.",
-        right / 40: "that is the mean per symbol; the sum is asked for.",
-        -right: "the sign is wrong: a logarithm of a probability is negative, a surprise is not.",
-        (probabilities * of_all).sum().item(): "that is the sum of the entropies, which does not look at the symbols.",
-        of_all.amin(-1).sum().item(): "that is the surprise of the likeliest symbols, not of those that came.",
-        of_symbols.ceil().sum().item(): "that is rounded up at each symbol; a surprise is not a whole number.",
-        of_all.sum().item(): "that is the sum over all symbols of the alphabet, and not over those that came.",
-    }
-    given = number(call(answer, probabilities, symbols))
-    for mistake, reason in mistakes.items():
-        if math.isclose(given, mistake, rel_tol=1e-6):
-            raise Wrong(reason)
-    if not math.isclose(given, right, rel_tol=1e-6):
-        raise Wrong(f"for a random message of 40 symbols you get {given:.3f} bits, and it is {right:.3f}.")
-    return "the sum of -log2 of the probability of what came, in bits."
+Carry = Callable[[bytearray], None]
+Finish = Callable[[rangecoder.Encoder], bytes]
 
 
 @checker
 def shortest_word(answer: Callable) -> str:
-    """Exercise 2: the shortest word all of whose continuations lie in the interval."""
+    """Exercise 1: the shortest word all of whose continuations lie in the interval."""
     # The whole of [0, 1) comes last: it would hide what is wrong with the others.
     for low, width in [*_exact_words(40), *_intervals(200), (Fraction(0), Fraction(1))]:
         word = call(answer, low, width)
@@ -85,13 +45,13 @@ def shortest_word(answer: Callable) -> str:
                 "How many are needed depends on where the interval lies, not only on how wide it is."
             )
         if word != right:
-            raise Wrong(f"{case} another word of {len(word)} bits is a smaller number.")
+            raise Wrong(f"{case} you return {_cut(word)}; {_cut(right)} is as short, and a smaller number.")
     return "every number that begins with the word is in the interval, and no shorter word can say that."
 
 
 @checker
 def breaks_carryless(counts: Any, message: Any) -> str:
-    """Exercise 3: two counts and a message with a carry through two ffs, which the carryless coder gets wrong."""
+    """Exercise 2: two counts and a message with a carry through two ffs, which the carryless coder gets wrong."""
     counts, message = _whole(counts, "counts"), _whole(message, "the message")
     if len(counts) != 2:
         raise Wrong(f"an alphabet of two symbols has two counts, and these are {len(counts)}.")
@@ -103,70 +63,171 @@ def breaks_carryless(counts: Any, message: Any) -> str:
         raise Wrong("the message may hold zeros and ones alone.")
     if len(message) > 40:
         raise Wrong(f"the message has {len(message)} symbols, and 40 are allowed.")
-    cumulative = [0, counts[0], sum(counts)]
-    payload, passed = _carryless(message, cumulative)
+    table = [0, counts[0], sum(counts)]
+    payload, given_out, passed = _carryless(message, table)
+    if not given_out:
+        bits = sum(-math.log2(counts[symbol] / sum(counts)) for symbol in message)
+        raise Wrong(
+            f"no byte has been given out yet, so no carry can reach one: your message is worth {bits:.1f} bits. "
+            "Make it longer."
+        )
     if not passed:
-        raise Wrong("no carry was needed on the way.")
+        raise Wrong(
+            f"no carry was needed on the way, and low is at {given_out} and more. Keep one number, such as one half, "
+            "inside the interval until some bytes are out, low below it; then go above it."
+        )
     if max(passed) < 2:
         found = "one ff" if max(passed) else "no ff"
-        raise Wrong(f"there was a carry on the way, but through {found}, and two in a row are asked for.")
+        raise Wrong(
+            f"there was a carry on the way, but through {found}, and two in a row are asked for: stay around that "
+            "number for longer before you go above it."
+        )
     decoder = rangecoder.Decoder(payload)
-    if [decoder.decode(cumulative) for _ in message] == message:
+    if [decoder.decode(table) for _ in message] == message:
         raise Wrong("the carryless coder's file decodes to your message: it lost a carry, but without harm.")
     return "a carry had to pass two bytes of ff, and the carryless coder's file decodes to another message."
 
 
 @checker
-def forge(answer: Callable) -> str:
-    """Exercise 4: one bit of the payload flipped, and the file's checksum repaired."""
-    for _ in range(3):
-        file = _file()
-        forged = call(answer, file)
-        if not isinstance(forged, bytes | bytearray):
-            raise Wrong(f"bytes are asked for, and this is of type {type(forged).__name__}.")
-        forged = bytes(forged)
-        if len(forged) != len(file):
-            raise Wrong(f"the file had {len(file)} bytes, and yours has {len(forged)}.")
-        if forged == file:
-            raise Wrong("nothing has changed.")
-        if forged[: codec.CHECKED] != file[: codec.CHECKED]:
-            raise Wrong("the first 12 bytes have changed, and only the payload and the file's checksum may.")
-        size = codec.HEADER.size
-        flips = sum((one ^ other).bit_count() for one, other in zip(file[size:], forged[size:], strict=True))
-        if flips != 1:
-            raise Wrong(f"one bit of the payload is to be flipped, and {flips} are.")
-        try:
-            codec.read_header(forged)
-        except codec.CodecError as error:
-            raise Wrong(f"read_header refuses it: {error}{_why(forged, file)}") from None
-    return "read_header takes the forged file for a good one; only the tokens' checksum can tell."
+def diagnosis(answer: Any) -> str:
+    """Exercise 3: what is wrong with each of the five `CODERS`."""
+    exercises.diagnosis(answer, PATIENTS, HINTS)
+    return "a look at the payload tells the two sides apart, and a carry has to be provoked."
 
 
 @checker
-def bits_per_flip(answer: Any) -> str:
-    """Exercise 5: Huffman on blocks of ten flips of a coin with probability 0.97."""
-    p, n = 0.97, 10
-    blocks = [math.prod(block) for block in product((p, 1 - p), repeat=n)]
-    lengths = _huffman(blocks)
-    right = math.fsum(map(float.__mul__, blocks, map(float, lengths))) / n
-    entropy = -p * math.log2(p) - (1 - p) * math.log2(1 - p)
-    given = number(answer)
-    mistakes = {
-        right * n: "that is for a block of ten flips; divide by ten.",
-        sum(lengths) / len(lengths) / n: "that is the plain mean of the words' lengths; likely words count more.",
-        sum(lengths) / len(lengths): "that is the plain mean of the words' lengths; likely words count more.",
-        1.0: "that is what single flips pay.",
-        entropy: "that is the entropy, which no code reaches here.",
-        right - entropy: "that is what is lost; asked for is what is paid.",
-    }
-    for mistake, reason in mistakes.items():
-        if math.isclose(given, mistake, rel_tol=2e-3):
-            raise Wrong(reason)
-    if abs(given - right) >= 1e-3:
+def learned(answer: Callable) -> str:
+    """Exercise 4: the decoder whose counts start at one, and grow by one for each symbol after it was coded."""
+    for size in (2, 5, 40, 300):
+        symbols = (size * torch.rand(60).pow(4)).long().tolist()
+        payload = rangecoder.encode(symbols, _tables(symbols, size))
+        given = _whole(call(answer, payload, size, len(symbols)), "your answer")
+        if given == symbols:
+            continue
+        if len(given) != len(symbols):
+            raise Wrong(f"{len(symbols)} symbols are asked for, and you return {len(given)}.")
+        for mistake, reason in LEARNERS.items():
+            if given == _read(payload, size, len(symbols), *mistake):
+                raise Wrong(reason)
+        place = next(t for t in range(len(symbols)) if given[t] != symbols[t])
         raise Wrong(
-            "that is not what Huffman pays; the lengths of all 1024 words are huffman(…) of their probabilities."
+            f"of {len(symbols)} symbols among {size}, symbol {place} is {symbols[place]}, and you get {given[place]}. "
+            f"Before it the counts must sum to {size + place}."
         )
-    return f"{right:.4f} bits per flip, measured again; the entropy is {entropy:.4f}."
+    return "the tables come from the symbols alone, so the decoder can make each in time."
+
+
+@checker
+def bits_of_the_total(answer: Any) -> str:
+    """Exercise 5: how fine tables of 4,096 symbols must be to cost 600 tokens at most one bit."""
+    given = number(answer)
+    if given != int(given):
+        raise Wrong("a whole number is asked for: the exponent n of the total.")
+    if 1 << 12 < given < math.inf:
+        raise Wrong("that looks like the total 2^n itself; n is asked for.")
+    if given <= 12:
+        raise Wrong("with 2^12 counts or fewer there is no more than the one count for each of the 4,096 codes.")
+    cost = -600 * math.log2(1 - 2.0 ** (12 - given))
+    if cost / 600 <= 1 < cost and given == 13:
+        raise Wrong("that is for one token; a frame has 600 of them.")
+    if cost > 1:
+        more = " (20 was right for 1,024 codes)" if given == 20 else ""
+        raise Wrong(f"with n = {given:.0f} a frame may pay {cost:.2f} bits for the floor{more}.")
+    if cost <= 0.5:
+        raise Wrong(f"with n = {given:.0f} a frame pays at most {cost:.3f} bits: enough, but a smaller n will do.")
+    return f"{cost:.2f} bits at most; one bit fewer in the total, and it would be twice as much."
+
+
+def _encode(symbols: Sequence[int], tables: Any, carry: Carry) -> tuple[rangecoder.Encoder, list[int]]:
+    """An encoder that has coded the symbols with the given carry, and through how many ffs each carry had to pass."""
+    full, coder, passed = rangecoder.FULL, rangecoder.Encoder(), []
+    for symbol, table in zip(symbols, tables, strict=True):
+        start, coder.range = coder._part(symbol, table)
+        coder.low += start
+        if coder.low >= full:
+            coder.low -= full
+            passed.append(len(coder.shifted) - len(coder.shifted.rstrip(b"\xff")))
+            carry(coder.shifted)
+        while coder.range < rangecoder.LEAST:
+            coder.shifted.append(coder.low >> 56)
+            coder.low, coder.range = (coder.low << 8) % full, coder.range << 8
+    return coder, passed
+
+
+def _lost(shifted: bytearray) -> None:
+    """The carry of the chapter's `Carryless`."""
+
+
+def _one_byte(shifted: bytearray) -> None:
+    shifted[-1] = (shifted[-1] + 1) % 256
+
+
+def _carryless(message: Sequence[int], table: list[int]) -> tuple[bytes, str, list[int]]:
+    """What `Carryless` writes, the bytes in hex that a right coder gives out, and how many ffs its carries pass."""
+    tables = [table] * len(message)
+    right, passed = _encode(message, tables, rangecoder._carry)
+    wrong, _ = _encode(message, tables, _lost)
+    return bytes(wrong.shifted) + wrong.low.to_bytes(8, "big"), right.shifted.hex(" "), passed
+
+
+def _coder(carry: Carry = rangecoder._carry, finish: Finish = rangecoder.Encoder.finish) -> tuple[Callable, Callable]:
+    """The two functions of a coder of exercise 3, with the given carry and flush."""
+
+    def encode(symbols: Sequence[int], tables: Any) -> bytes:
+        return finish(_encode(symbols, list(map(rangecoder.cumulate, tables)), carry)[0])
+
+    def decode(payload: bytes, tables: Any) -> list[int]:
+        decoder = rangecoder.Decoder(payload)
+        return [decoder.decode(rangecoder.cumulate(table)) for table in tables]
+
+    return encode, decode
+
+
+# Exercise 3: five coders, what is wrong with each, and how to find out.
+CODERS = {
+    "A": _coder(finish=lambda coder: bytes(coder.shifted)),
+    "B": _coder(_one_byte),
+    "C": _coder(),
+    "D": _coder(finish=lambda coder: bytes([*coder.shifted, coder.low >> 56])),
+    "E": _coder(_lost),
+}
+PATIENTS = {
+    "A": "nothing is flushed",
+    "B": "the carry stops after one byte",
+    "C": "healthy",
+    "D": "the flush rounds down",
+    "E": "the carry is lost",
+}
+HINTS = {
+    "nothing is flushed": "Compare its payload with the one of rangecoder.encode: is a byte missing at the end?",
+    "the carry stops after one byte": "Try counts 127, 2, 127 and the message 1, 1, 1, 1, 1, 2, and then fewer ones.",
+    "healthy": "Compare its payloads with those of rangecoder.encode, and decode them again.",
+    "the flush rounds down": "Which tokens are wrong? Compare the last byte of its payloads with rangecoder.encode's.",
+    "the carry is lost": "Try counts 127, 2, 127 and the message 1, 1, 2: its carry passes no ff.",
+}
+# Exercise 4: the count at the beginning, how much a symbol adds, and how late; and what to say to it.
+LEARNERS = {
+    (1, 0, 0): "your counts never change: add one to the count of each symbol that you have found.",
+    (1, 2, 0): "each symbol adds two to its count, and one is right. Is it counted twice?",
+    (2, 1, 0): "your counts start at two, and one is right.",
+    (1, 1, 1): "each symbol is counted one step late: the table for the next symbol has to know it.",
+}
+
+
+def _tables(symbols: Sequence[int], size: int, start: int = 1, more: int = 1, late: int = 0) -> list[list[int]]:
+    """The tables that a message is coded with; `late` leaves out the last symbols before each."""
+    before = [symbols[: max(t - late, 0)] for t in range(len(symbols))]
+    return [[start + more * known.count(symbol) for symbol in range(size)] for known in before]
+
+
+def _read(payload: bytes, size: int, length: int, start: int, more: int, late: int) -> list[int]:
+    """What a decoder finds that learns in another way."""
+    decoder = rangecoder.Decoder(payload)
+    found: list[int] = []
+    for _ in range(length):
+        table = _tables([*found, 0], size, start, more, late)[-1]
+        found.append(decoder.decode(rangecoder.cumulate(table)))
+    return found
 
 
 def _intervals(count: int) -> list[tuple[Fraction, Fraction]]:
@@ -184,11 +245,8 @@ def _intervals(count: int) -> list[tuple[Fraction, Fraction]]:
 
 def _exact_words(count: int) -> list[tuple[Fraction, Fraction]]:
     """Intervals that a word stands for exactly, from half of [0, 1) on."""
-    found = []
-    for index in range(count):
-        whole = 2 ** (1 + index % 12)
-        found.append((Fraction(_random(whole), whole), Fraction(1, whole)))
-    return found
+    wholes = [2 ** (1 + index % 12) for index in range(count)]
+    return [(Fraction(_random(whole), whole), Fraction(1, whole)) for whole in wholes]
 
 
 def _random(below: int) -> int:
@@ -209,9 +267,10 @@ def _short(value: Fraction) -> str:
 
 
 def _cut(word: str) -> str:
+    """A word in quotes, so that one sees where it begins and ends."""
     if not word:
-        return "the empty word"
-    return word if len(word) <= 24 else word[:20] + "…"
+        return 'the empty word ""'
+    return f'"{word}"' if len(word) <= 24 else f'"{word[:20]}…" ({len(word)} bits)'
 
 
 def _whole(values: Any, name: str) -> list[int]:
@@ -229,58 +288,3 @@ def _whole(values: Any, name: str) -> list[int]:
     if not all(hasattr(value, "__index__") for value in found):
         raise Wrong(f"{name} must be a list of whole numbers.")
     return [int(value) for value in found]
-
-
-def _carryless(message: Sequence[int], cumulative: list[int]) -> tuple[bytes, list[int]]:
-    """What the chapter's `Carryless` writes, and for each carry that it lost how many ffs that had to pass."""
-    full = rangecoder.FULL
-    low, width, shifted, passed = 0, full, bytearray(), []
-    right = rangecoder.Encoder()
-    for symbol in message:
-        first, end, total = cumulative[symbol], cumulative[symbol + 1], cumulative[-1]
-        count = width // total
-        low, width = low + count * first, count * (end - first) if end < total else width - count * first
-        if low >= full:
-            passed.append(len(right.shifted) - len(right.shifted.rstrip(b"\xff")))
-        right.encode(symbol, cumulative)
-        low %= full
-        while width < rangecoder.LEAST:
-            shifted.append(low >> 56)
-            low, width = (low << 8) % full, width << 8
-    return bytes(shifted) + low.to_bytes(8, "big"), passed
-
-
-def _file() -> bytes:
-    """A file whose header is right, with a payload that no prior has made."""
-    payload = bytes(torch.randint(1, 256, (int(torch.randint(20, 300, ()).item()),)).tolist())
-    start = b"PTB\x01" + bytes(torch.randint(256, (8,)).tolist())
-    return start + struct.pack("<I", zlib.crc32(payload, zlib.crc32(start))) + payload
-
-
-def _why(forged: bytes, file: bytes) -> str:
-    """What was done with the checksum, where it can be told."""
-    checked, size = codec.CHECKED, codec.HEADER.size
-    right = zlib.crc32(forged[size:], zlib.crc32(forged[:checked]))
-    found = forged[checked:size]
-    reasons = {
-        file[checked:size]: "the checksum is still the old one.",
-        struct.pack(">I", right): "its bytes are in the wrong order; the lowest comes first.",
-        struct.pack("<I", zlib.crc32(forged[size:])): "it covers the payload alone, and not the bytes before it.",
-        struct.pack("<I", zlib.crc32(file[:checked], zlib.crc32(forged[size:]))): (
-            "it takes the payload first and the first 12 bytes after it; they come the other way round."
-        ),
-        struct.pack("<I", zlib.crc32(file[:size] + forged[size:])): "it covers its own four bytes, too, and must not.",
-    }
-    return f" It seems that {reasons[found]}" if found in reasons else ""
-
-
-def _huffman(weights: list[float]) -> list[int]:
-    heap: list[tuple[float, int, list[int]]] = [(weight, symbol, [symbol]) for symbol, weight in enumerate(weights)]
-    heapq.heapify(heap)
-    lengths = [0] * len(weights)
-    while len(heap) > 1:
-        light, heavy = heapq.heappop(heap), heapq.heappop(heap)
-        for symbol in light[2] + heavy[2]:
-            lengths[symbol] += 1
-        heapq.heappush(heap, (light[0] + heavy[0], heavy[1], light[2] + heavy[2]))
-    return lengths

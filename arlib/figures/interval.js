@@ -11,12 +11,12 @@ export default {
     let point = model.get("point");
     let depth = model.get("letters_shown");
 
-    const [row, gap, margin] = [34, 30, 12];
+    const [row, gap, margin, top] = [38, 26, 14, 28]; // `top` and `margin` leave room for the ring around the handle
     let width = 600; // less on a narrow page, so that letters keep their size
     const svg = element("svg:svg");
     const drawn = element("svg:g");
     const handle = element("svg:circle", {
-      cy: 9, r: 8, fill: COLOURS[4], stroke: "currentColor", tabindex: 0, role: "slider", "aria-label": "point",
+      cy: 14, r: 8, fill: COLOURS[4], stroke: "currentColor", tabindex: 0, role: "slider", "aria-label": "point",
       "aria-valuemin": 0, "aria-valuemax": 0.999999, "data-name": "handle", style: "cursor: ew-resize; touch-action: none",
     });
     svg.append(drawn, handle);
@@ -25,10 +25,10 @@ export default {
       point: readout("point", "point"),
       message: readout("message", "message"),
       interval: readout("interval", "its interval"),
-      width: readout("width", "width, the probability of the message"),
-      surprise: readout("surprise", "surprise in bits"),
-      word: readout("word", "bits that are written"),
-      bits: readout("bits", "number of them"),
+      width: readout("width", "its width"),
+      surprise: readout("surprise", "surprise, bits"),
+      word: readout("word", "bits written"),
+      bits: readout("bits", "how many"),
       value: readout("value", "as a number"),
     };
 
@@ -77,14 +77,14 @@ export default {
       handle.setAttribute("aria-valuetext", `${shows.point.value}, message ${shows.message.value}, ${n} bits`);
 
       width = Math.min(600, Math.max(240, control.clientWidth - 2 * margin));
-      const height = 20 + depth * (row + gap) + row + 24;
+      const height = top + depth * (row + gap) + row + 24;
       svg.setAttribute("viewBox", `0 0 ${width + 2 * margin} ${height}`);
       svg.setAttribute("width", width + 2 * margin);
       handle.setAttribute("cx", across(point / POINTS));
       drawn.replaceChildren();
       const add = (name, attributes, ...text) => drawn.append(element(`svg:${name}`, attributes, ...text));
       steps.forEach(({ symbol, before, whole: span, unit: units }, d) => {
-        const y = 20 + d * (row + gap);
+        const y = top + d * (row + gap);
         for (let s = 0; s < letters.length; s++) {
           const [from, to] = [cumulative[s] / total, cumulative[s + 1] / total];
           add("rect", {
@@ -93,7 +93,7 @@ export default {
           });
           const whole = shows.message.value.slice(0, d) + letters[s];
           const name = 9 * whole.length < width * (to - from) ? whole : letters[s];
-          add("text", { x: across((from + to) / 2), y: y + 15, "text-anchor": "middle", "font-size": 14 }, name);
+          add("text", { x: across((from + to) / 2), y: y + 18, "text-anchor": "middle", "font-size": 14 }, name);
         }
         // What was chosen is drawn again below, as wide as the figure.
         const [from, to] = [cumulative[symbol] / total, cumulative[symbol + 1] / total];
@@ -106,23 +106,23 @@ export default {
         const upright = (y1, y2) => add("line", {
           x1: across(place), x2: across(place), y1, y2, stroke: "currentColor", "stroke-width": 2,
         });
-        if (d === 0) upright(9, y);
-        upright(y + 20, y + row); // below the names
+        if (d === 0) upright(14, y);
+        upright(y + 25, y + row); // below the names
       });
-      const y = 20 + depth * (row + gap);
+      const y = top + depth * (row + gap);
       add("rect", {
         x: across(0), y, width, height: row, stroke: "currentColor", "stroke-width": 1,
         fill: COLOURS[steps[depth - 1].symbol % COLOURS.length], "fill-opacity": 0.12,
       });
       const at = ((number * unit) / 2 ** n - low) / wide;
-      add("line", { x1: across(at), x2: across(at), y1: y + 20, y2: y + row + 5, stroke: COLOURS[1], "stroke-width": 3 });
+      add("line", { x1: across(at), x2: across(at), y1: y + 25, y2: y + row + 5, stroke: COLOURS[1], "stroke-width": 3 });
       const [whole, letter] = [n ? `0.${word} = ${shows.value.value}` : "0", 9.5]; // no letter is wider
       const text = letter * whole.length < width ? whole : `0.${word}`;
       const half = (letter * text.length) / 2; // no text passes the edge
       const x = Math.min(Math.max(across(at), half), width + 2 * margin - half);
       add("text", { x, y: y + row + 19, "text-anchor": "middle", "font-size": 14, "data-name": "written" }, text);
       const label = `the message ${shows.message.value}: ${shows.interval.value}`;
-      add("text", { x: across(0.5), y: y + 15, "text-anchor": "middle", "font-size": 14 }, label);
+      add("text", { x: across(0.5), y: y + 18, "text-anchor": "middle", "font-size": 14 }, label);
     }
 
     function move(to) {
@@ -159,8 +159,9 @@ export default {
       if (held) return;
       const box = svg.getBoundingClientRect();
       const scale = (width + 2 * margin) / box.width;
-      const d = Math.max(Math.floor(((event.clientY - box.top) * scale - 20) / (row + gap)), 0);
-      if ((event.clientY - box.top) * scale - 20 - d * (row + gap) > row || d > depth) return;
+      const y = (event.clientY - box.top) * scale - top;
+      const d = Math.max(Math.floor(y / (row + gap)), 0);
+      if (y - d * (row + gap) > row || d > depth) return;
       const place = Math.min(Math.max(((event.clientX - box.left) * scale - margin) / width, 0), 0.999);
       const { steps, low, wide, unit } = locate();
       const { before, whole, unit: units } = d < depth ? steps[d] : { before: low, whole: wide, unit };
@@ -172,6 +173,8 @@ export default {
       draw();
     });
     window.addEventListener("resize", draw);
-    el.append(svg, control, ...Object.values(shows).map((one) => one.line));
+    const grid = element("div", {}, ...Object.values(shows).map((one) => one.line));
+    grid.style.cssText = "display: grid; grid-template-columns: repeat(auto-fit, minmax(min(16em, 100%), 1fr)); gap: 0 1em";
+    el.append(control, svg, grid);
   },
 };

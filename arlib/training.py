@@ -6,6 +6,7 @@ have seen, and several processes share the batches that one process would have h
 
 import contextlib
 import math
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -165,8 +166,11 @@ def together() -> Iterator[None]:
     except RuntimeError as error:
         if not any(word in str(error) for word in ("gloo", "NCCL", "onnection", "imed out", "imeout")):
             raise
-        message = f"Another process of this run has ended or cannot be reached: {str(error).splitlines()[0]} "
-        raise DataError(f"{message}Once all can be, --resume goes on from the last checkpoint.") from None
+        reason = re.sub(r"^\[.*?\] ", "", str(error)).split(". ")[0]  # without the place in another library's source
+        raise DataError(
+            f"Another process of this run has ended or cannot be reached ({reason}). "
+            "Once all can be, --resume goes on from the last checkpoint, with as many processes as there are then."
+        ) from None
 
 
 def read_ahead(

@@ -85,12 +85,12 @@ def lower_end_left_out(low, width):
 
 WORDS = [
     (with_zeros, '" followed by zeros is in the interval, but followed by ones it is not'),
-    (always_two_more, "is enough: it stands for exactly this interval"),
+    (always_two_more, "is enough. It stands for exactly this interval"),
     (by_floats, "for low = about"),
-    (rounded_down, "followed by zeros is not in the interval"),
+    (rounded_down, " followed by zeros is not in the interval"),
     (upper_end_left_out, "neither its upper end"),
     (lower_end_left_out, "Both have their lower end in them"),
-    (never_empty, "the empty word is enough"),
+    (never_empty, 'the empty word "" is enough'),
     (the_last_one, "is as short, and a smaller number"),
     (lambda low, width: 0.375, "a string of the letters 0 and 1"),
 ]

@@ -18,7 +18,7 @@ Finish = Callable[[rangecoder.Encoder], bytes]
 def shortest_word(answer: Callable) -> str:
     """Exercise 1: the shortest word all of whose continuations lie in the interval."""
     # The whole of [0, 1) comes last: it would hide what is wrong with the others.
-    for low, width in [*_exact_words(40), *_intervals(200), (Fraction(0), Fraction(1))]:
+    for low, width in [*_intervals(200), (Fraction(0), Fraction(1))]:
         word = call(answer, low, width)
         if not isinstance(word, str) or set(word) - {"0", "1"}:
             raise Wrong(f"a string of the letters 0 and 1 is asked for, and this is {word!r}.")
@@ -26,24 +26,17 @@ def shortest_word(answer: Callable) -> str:
         end = begin + Fraction(1, 2 ** len(word))
         case = f"for low = {_short(low)} and width = {_short(width)}"
         if not low <= begin < low + width:
-            raise Wrong(
-                f"{case} the number that is {_cut(word)} followed by zeros is not in the interval. Are all steps exact?"
-            )
+            raise Wrong(f"{case} {_cut(word)} followed by zeros is not in the interval. Are all steps exact?")
         if end > low + width:
             raise Wrong(f"{case} {_cut(word)} followed by zeros is in the interval, but followed by ones it is not.")
         right = _inside(low, width)
-        if len(word) > len(right) and not right:
-            raise Wrong(f"{case} the empty word is enough: all numbers from 0 to 1 are in the interval.")
-        if len(word) > len(right) and Fraction(1, 2 ** len(right)) == width:
-            raise Wrong(
-                f"{case} {_cut(right)} is enough: it stands for exactly this interval. "
-                "Both have their lower end in them, and neither its upper end."
-            )
         if len(word) > len(right):
-            raise Wrong(
-                f"{case} the word has {len(word)} bits, and {len(right)} are enough. "
-                "How many are needed depends on where the interval lies, not only on how wide it is."
-            )
+            why = "How many are needed depends on where the interval lies, not only on how wide it is."
+            if Fraction(1, 2 ** len(right)) == width:
+                why = (
+                    "It stands for exactly this interval. Both have their lower end in them, and neither its upper end."
+                )
+            raise Wrong(f"{case} you return {_cut(word)}, and {_cut(right)} is enough. {why}")
         if word != right:
             raise Wrong(f"{case} you return {_cut(word)}; {_cut(right)} is as short, and a smaller number.")
     return "every number that begins with the word is in the interval, and no shorter word can say that."
@@ -123,12 +116,12 @@ def bits_of_the_total(answer: Any) -> str:
     given = number(answer)
     if given != int(given):
         raise Wrong("a whole number is asked for: the exponent n of the total.")
-    if 1 << 12 < given < math.inf:
+    if given > 1 << 12:
         raise Wrong("that looks like the total 2^n itself; n is asked for.")
     if given <= 12:
         raise Wrong("with 2^12 counts or fewer there is no more than the one count for each of the 4,096 codes.")
     cost = -600 * math.log2(1 - 2.0 ** (12 - given))
-    if cost / 600 <= 1 < cost and given == 13:
+    if given == 13:
         raise Wrong("that is for one token; a frame has 600 of them.")
     if cost > 1:
         more = " (20 was right for 1,024 codes)" if given == 20 else ""
@@ -154,10 +147,6 @@ def _encode(symbols: Sequence[int], tables: Any, carry: Carry) -> tuple[rangecod
     return coder, passed
 
 
-def _lost(shifted: bytearray) -> None:
-    """The carry of the chapter's `Carryless`."""
-
-
 def _one_byte(shifted: bytearray) -> None:
     shifted[-1] = (shifted[-1] + 1) % 256
 
@@ -166,7 +155,7 @@ def _carryless(message: Sequence[int], table: list[int]) -> tuple[bytes, str, li
     """What `Carryless` writes, the bytes in hex that a right coder gives out, and how many ffs its carries pass."""
     tables = [table] * len(message)
     right, passed = _encode(message, tables, rangecoder._carry)
-    wrong, _ = _encode(message, tables, _lost)
+    wrong, _ = _encode(message, tables, lambda shifted: None)
     return bytes(wrong.shifted) + wrong.low.to_bytes(8, "big"), right.shifted.hex(" "), passed
 
 
@@ -183,21 +172,16 @@ def _coder(carry: Carry = rangecoder._carry, finish: Finish = rangecoder.Encoder
     return encode, decode
 
 
-# Exercise 3: five coders, what is wrong with each, and how to find out.
-CODERS = {
-    "A": _coder(finish=lambda coder: bytes(coder.shifted)),
-    "B": _coder(_one_byte),
-    "C": _coder(),
-    "D": _coder(finish=lambda coder: bytes([*coder.shifted, coder.low >> 56])),
-    "E": _coder(_lost),
+# Exercise 3: what is wrong with each of five coders, and how to find out.
+FAULTS = {
+    "nothing is flushed": _coder(finish=lambda coder: bytes(coder.shifted)),
+    "the carry stops after one byte": _coder(_one_byte),
+    "healthy": _coder(),
+    "the flush rounds down": _coder(finish=lambda coder: bytes([*coder.shifted, coder.low >> 56])),
+    "the carry is lost": _coder(lambda shifted: None),
 }
-PATIENTS = {
-    "A": "nothing is flushed",
-    "B": "the carry stops after one byte",
-    "C": "healthy",
-    "D": "the flush rounds down",
-    "E": "the carry is lost",
-}
+CODERS = dict(zip("ABCDE", FAULTS.values(), strict=True))
+PATIENTS = dict(zip("ABCDE", FAULTS, strict=True))
 HINTS = {
     "nothing is flushed": "Compare its payload with the one of rangecoder.encode: is a byte missing at the end?",
     "the carry stops after one byte": "Try counts 127, 2, 127 and the message 1, 1, 1, 1, 1, 2, and then fewer ones.",
@@ -222,31 +206,25 @@ def _tables(symbols: Sequence[int], size: int, start: int = 1, more: int = 1, la
 
 def _read(payload: bytes, size: int, length: int, start: int, more: int, late: int) -> list[int]:
     """What a decoder finds that learns in another way."""
-    decoder = rangecoder.Decoder(payload)
-    found: list[int] = []
+    decoder, found = rangecoder.Decoder(payload), [0]  # a place for the next symbol, whose table is made of the others
     for _ in range(length):
-        table = _tables([*found, 0], size, start, more, late)[-1]
-        found.append(decoder.decode(rangecoder.cumulate(table)))
-    return found
+        table = _tables(found, size, start, more, late)[-1]
+        found.insert(-1, decoder.decode(rangecoder.cumulate(table)))
+    return found[:-1]
 
 
 def _intervals(count: int) -> list[tuple[Fraction, Fraction]]:
-    """Random intervals inside [0, 1), from wide to narrower than a float can tell apart."""
+    """Intervals that a word stands for exactly, then random ones, down to narrower than a float can tell apart."""
     intervals = []
+    for index in range(count // 4):
+        whole = 2 ** (1 + index % 12)
+        intervals.append((Fraction(_random(whole), whole), Fraction(1, whole)))
     for index in range(count):
-        denominator = 10 ** (1 + index % 40)
-        ends = sorted({_random(denominator + 1), _random(denominator + 1)})
-        if index % 2 and denominator > 100:
-            ends = [ends[0], min(ends[0] + 1 + _random(50), denominator)]
-        if len(ends) == 2 and ends[0] < ends[1]:
-            intervals.append((Fraction(ends[0], denominator), Fraction(ends[1] - ends[0], denominator)))
+        whole = 10 ** (1 + index % 40)
+        low = _random(whole)
+        end = min(low + 1 + _random(50 if index % 2 else whole), whole)
+        intervals.append((Fraction(low, whole), Fraction(end - low, whole)))
     return intervals
-
-
-def _exact_words(count: int) -> list[tuple[Fraction, Fraction]]:
-    """Intervals that a word stands for exactly, from half of [0, 1) on."""
-    wholes = [2 ** (1 + index % 12) for index in range(count)]
-    return [(Fraction(_random(whole), whole), Fraction(1, whole)) for whole in wholes]
 
 
 def _random(below: int) -> int:
@@ -277,8 +255,6 @@ def _whole(values: Any, name: str) -> list[int]:
     """A sequence of whole numbers as ints. Raises `Wrong` for anything else."""
     if values is None or values is ...:
         raise Wrong(f"{name}: nothing here yet.")
-    if isinstance(values, torch.Tensor):
-        values = values.tolist()
     try:
         found = list(values)
     except TypeError:

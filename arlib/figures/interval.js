@@ -174,7 +174,7 @@ export default {
     });
     window.addEventListener("resize", draw);
     const grid = element("div", {}, ...Object.values(shows).map((one) => one.line));
-    grid.style.cssText = "display: grid; grid-template-columns: repeat(auto-fit, minmax(min(16em, 100%), 1fr)); gap: 0 1em";
+    grid.style.cssText = "display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5em, 1fr)); gap: 0 1em";
     el.append(control, svg, grid);
   },
 };

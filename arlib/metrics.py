@@ -6,7 +6,6 @@ import math
 import numpy as np
 import torch
 import torch.nn.functional as F
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 Moments = tuple[torch.Tensor, torch.Tensor]  # mean (F,) and covariance (F, F)
 
@@ -19,6 +18,8 @@ def mse(images: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
 
 def psnr(images: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
     """Peak signal-to-noise ratio of each picture in dB, infinite for equal ones: to `(N,)` float64."""
+    from skimage.metrics import peak_signal_noise_ratio  # here, as it takes most of a second to import
+
     with np.errstate(divide="ignore"):
         ratios = [
             peak_signal_noise_ratio(image.numpy(), other.numpy(), data_range=255)
@@ -29,6 +30,8 @@ def psnr(images: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
 
 def ssim(images: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
     """Structural similarity of each picture (Wang et al. 2004), 1 for equal ones: to `(N,)` float64."""
+    from skimage.metrics import structural_similarity
+
     values = [
         structural_similarity(image.numpy(), other.numpy(), channel_axis=-1, data_range=255)
         for image, other in zip(images, others, strict=True)

@@ -12,7 +12,7 @@ import torch
 from lightning_fabric import Fabric
 
 from arlib import checkpoints, codec, data, sampling, training
-from arlib.cli import files, pictures
+from arlib.cli import coding, report
 from arlib.data import DataError
 from arlib.storage import write_atomically
 from arlib.training import NextTokenLoss, Settings, fit
@@ -127,7 +127,7 @@ def test_weights_that_were_trained_are_not_replaced_by_a_new_run(tmp_path):
         (sampling, "generate", ["generate", "--out", "new"]),
         (codec.Codec, "compress_batch", ["compress", FRAME, "x.ptb"]),
         (training, "fit", ["train", "judge", "--name", "x", "--out", "run"]),
-        (pictures, "evaluation_tables", ["evaluate"]),
+        (report, "evaluation_tables", ["evaluate"]),
     ],
 )
 def test_an_interrupt_is_one_line_and_no_success(run, tmp_path, monkeypatch, place, name, arguments):
@@ -209,7 +209,7 @@ def test_what_a_folder_holds_and_is_not_read_is_counted_and_said(tmp_path):
 
 def test_an_ending_in_capitals_is_one_too(tmp_path):
     (tmp_path / "A.PTB").touch()
-    assert files.ptb_files(tmp_path) == [tmp_path / "A.PTB"]
+    assert coding.ptb_files(tmp_path) == [tmp_path / "A.PTB"]
 
 
 def test_a_terminal_of_ascii_gets_a_question_mark(tmp_path):

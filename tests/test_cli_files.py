@@ -10,7 +10,7 @@ from PIL import Image
 from test_codec import load, random_grids, repair, write_weights
 
 from arlib import data
-from arlib.cli import files
+from arlib.cli import coding
 
 FRAMES = data.files("supertuxkart", "valid")[:3]
 
@@ -123,7 +123,7 @@ def test_a_picture_of_another_size_is_fitted_on_demand(run, place):
 
 
 def test_many_pictures_and_folders_go_to_a_folder(run, place, monkeypatch):
-    monkeypatch.setattr(files, "BATCH", 2)
+    monkeypatch.setattr(coding, "BATCH", 2)
     Path("mine").mkdir()
     for number, path in enumerate(FRAMES):
         data.write_image(f"mine/{number}.png", data.read_image(path))

@@ -10,7 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import arlib
 from arlib import checkpoints, data, orders, sampling, tokenset, training
-from arlib.cli import common, examples, generate, moments, train
+from arlib.cli import common, completing, examples, moments, train
 
 FRAME = data.files("supertuxkart", "valid")[0]
 RUN = ["--name", "x", "--out", "run"]
@@ -264,7 +264,7 @@ def test_the_parts_that_are_kept():
     image = torch.zeros(4, 6, 1, dtype=torch.uint8)
 
     def drawn(keep: str) -> list[str]:
-        places = generate.places_in(generate.to_draw(image, 1, None, keep, None, False), tokenizer, (4, 6))
+        places = completing.places_in(completing.to_draw(image, 1, None, keep, None, False), tokenizer, (4, 6))
         return ["".join(".#"[place] for place in row) for row in places.view(4, 6).long().tolist()]
 
     assert drawn("top") == ["......", "......", "######", "######"]
@@ -272,7 +272,7 @@ def test_the_parts_that_are_kept():
     assert drawn("left") == ["...###"] * 4
     assert drawn("right") == ["###..."] * 4
     assert drawn("outside") == ["......", ".####.", ".####.", "......"]
-    rows = generate.to_draw(image, 2, 1, None, None, False)
+    rows = completing.to_draw(image, 2, 1, None, None, False)
     assert rows.tolist() == [[False] * 6] * 2 + [[True] * 6] * 2
 
 
@@ -281,14 +281,14 @@ def test_a_token_is_drawn_where_any_of_its_pixels_is(tmp_path):
     hole[13, 20] = 255  # row 1, column 2 of a grid of 4×4
     data.write_image(tmp_path / "mask.png", hole)
     image = torch.zeros(28, 28, 1, dtype=torch.uint8)
-    drawn = generate.to_draw(image, 7, None, None, tmp_path / "mask.png", False)
+    drawn = completing.to_draw(image, 7, None, None, tmp_path / "mask.png", False)
     one = arlib.ImageTokenizer(7, 8, 0, arlib.quantizers.BSQ(4), channels=1)
-    assert generate.places_in(drawn, one, (4, 4)).nonzero().flatten().tolist() == [6]
-    assert generate.places_in(drawn, one, (4, 4, 2)).nonzero().flatten().tolist() == [12, 13]
+    assert completing.places_in(drawn, one, (4, 4)).nonzero().flatten().tolist() == [6]
+    assert completing.places_in(drawn, one, (4, 4, 2)).nonzero().flatten().tolist() == [12, 13]
     pyramid = arlib.scales.Pyramid(arlib.quantizers.VQ(4, 2), (1, 2, 4))
     several = arlib.ImageTokenizer(7, 8, 0, pyramid, channels=1)
     # The whole, the upper right quarter, and the same token as above.
-    assert generate.places_in(drawn, several, (21,)).nonzero().flatten().tolist() == [0, 2, 5 + 6]
+    assert completing.places_in(drawn, several, (21,)).nonzero().flatten().tolist() == [0, 2, 5 + 6]
 
 
 def test_what_is_kept_stays_and_the_rest_is_drawn(run, tmp_path):

@@ -8,7 +8,7 @@ import torch
 from typer.testing import CliRunner
 
 from arlib import checkpoints, data, evaluation, metrics, tokenset
-from arlib.cli import samples
+from arlib.cli import samples, scoring
 from arlib.evaluation import Reference
 from arlib.judges import Judge
 from arlib.quantizers import BSQ
@@ -202,13 +202,13 @@ def test_usefulness_is_printed_for_samples_real_pictures_and_both(evaluate, monk
 
 def test_pictures_of_no_judge_are_refused():
     with pytest.raises(data.DataError, match="no judge for pictures of 100×150×3"):
-        samples.name_of_data(torch.zeros(1, 100, 150, 3))
+        scoring.name_of_data(torch.zeros(1, 100, 150, 3))
 
 
 def test_orders_have_names():
-    assert samples.order_of("raster", 5, 4, 0) is None
-    assert samples.order_of("random", 5, 4, 0).shape == (5, 4)  # type: ignore[union-attr]
-    assert sorted(samples.order_of("shuffled 7", 5, 4, 0).tolist()) == [0, 1, 2, 3]  # type: ignore[union-attr]
+    assert scoring.order_of("raster", 5, 4, 0) is None
+    assert scoring.order_of("random", 5, 4, 0).shape == (5, 4)  # type: ignore[union-attr]
+    assert sorted(scoring.order_of("shuffled 7", 5, 4, 0).tolist()) == [0, 1, 2, 3]  # type: ignore[union-attr]
 
 
 def test_real_tokens_come_from_a_token_set_or_from_the_pictures_or_not_at_all(shelf, digits, monkeypatch):

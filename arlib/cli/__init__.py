@@ -1,4 +1,8 @@
-"""The command line, `python -m arlib`: each command is a few calls of the library, in the order the book tells them."""
+"""The command line, `python -m arlib`: each command is a few calls of the library, in the order the book tells them.
+
+A command imports what it works with itself, once its options are known to be good: torch takes seconds, and neither
+help nor a refusal needs it.
+"""
 
 import io
 import sys
@@ -7,8 +11,8 @@ import warnings
 import typer
 
 import arlib
-from arlib import data
 from arlib.cli import files, generate, pictures, samples, sharp, train
+from arlib.storage import Notice
 
 INTERRUPTED = 130  # the exit code, as shells give it: 128 and the number of the signal
 
@@ -31,7 +35,7 @@ def main() -> None:
         with warnings.catch_warnings():
             warnings.showwarning = say  # type: ignore[assignment]
             warnings.filterwarnings("ignore", module="PIL")  # of tags and sizes; what matters is raised
-            warnings.simplefilter("always", data.Notice)
+            warnings.simplefilter("always", Notice)
             # Typer catches an interrupt and returns its code instead.
             code = app(standalone_mode=False, prog_name="arlib")
     except (typer.Abort, KeyboardInterrupt):

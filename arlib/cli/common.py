@@ -2,10 +2,8 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
 
 import torch
-import typer
 
 from arlib import checkpoints, data
 from arlib.cli.options import parse_size
@@ -15,11 +13,7 @@ from arlib.scales import Pyramid
 from arlib.tokenizer import ImageTokenizer, Quantizer
 from arlib.transformer import Prior
 
-Force = Annotated[bool, typer.Option("--force", help="Replace files that are there already.")]
-
 MOST_GUIDANCE = 100
-MOST_SEED = 2**63 - 1  # of a generator
-MOST_COUNT = 100_000  # pictures, which are all sampled before the first is written
 SHAPES = {"supertuxkart": (data.HEIGHT, data.WIDTH, 3), "digits": (28, 28, 1), "cifar10": (32, 32, 3)}
 
 

@@ -3,26 +3,11 @@
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 from rich.console import Console
 
-import arlib
-from arlib import checkpoints, data, metrics, orders, sampling
-from arlib.cli.common import (
-    MOST_COUNT,
-    MOST_SEED,
-    Force,
-    check_spoken,
-    check_unwritten,
-    counted,
-    data_of,
-    label_number,
-    read_picture,
-)
-from arlib.cli.samples import order_of
-from arlib.scales import Pyramid
-from arlib.tokenizer import ImageTokenizer
+from arlib.cli.options import MOST_COUNT, Force, Seed
+from arlib.storage import DataError
 
 app = typer.Typer()
 console = Console(markup=False, emoji=False)  # names of files are as they are
@@ -32,7 +17,7 @@ console = Console(markup=False, emoji=False)  # names of files are as they are
 def generate(
     out: Annotated[Path, typer.Option("--out", help="The folder for the new pictures.")],
     count: Annotated[int, typer.Option(help="How many pictures.")] = 4,
-    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED)] = 0,
+    seed: Seed = 0,
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
@@ -54,7 +39,6 @@ def generate(
     force: Force = False,
 ) -> None:
     """Sample new pictures, or complete a part of a given one."""
-    sampling.check_settings(temperature, top_k, top_p)
     if not 1 <= count <= MOST_COUNT:
         raise ValueError(f"--count is at least 1 and at most {MOST_COUNT:,}, not {count}.")
     if (begin is None) != ((keep_rows, keep, mask) == (None, None, None)) or (keep_rows, keep, mask).count(None) < 2:
@@ -63,7 +47,16 @@ def generate(
             "or --from and --keep, or --from and --mask."
         )
     if out.exists() and not out.is_dir():
-        raise data.DataError(f"{out} is a file. Name a folder.")
+        raise DataError(f"{out} is a file. Name a folder.")
+    import torch
+
+    import arlib
+    from arlib import checkpoints, data, metrics, orders, sampling
+    from arlib.cli.common import check_spoken, check_unwritten, counted, data_of, label_number, read_picture
+    from arlib.cli.completing import places_in, to_draw
+    from arlib.cli.scoring import order_of
+
+    sampling.check_settings(temperature, top_k, top_p)
     model, decoder, grid = arlib.load_pipeline(prior, tokenizer)
     check_spoken(model, guidance, at_once)
     header = checkpoints.read_header(checkpoints.find("prior", prior))
@@ -84,7 +77,7 @@ def generate(
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise data.DataError(f"{out} cannot be made: {error.strerror}.") from None
+        raise DataError(f"{out} cannot be made: {error.strerror}.") from None
     for place, image in enumerate(images):
         data.write_image(picture_of(out, place), image)
     labels = None if number is None else torch.full((count,), number)
@@ -96,44 +89,3 @@ def generate(
 def picture_of(out: Path, place: int) -> Path:
     """The file of the picture of that place in the batch."""
     return out / f"{place:04}.png"
-
-
-def to_draw(
-    image: torch.Tensor, patch_size: int, rows: int | None, keep: str | None, mask: Path | None, fit: bool
-) -> torch.Tensor:
-    """Which pixels of `image (H, W, C)` are to be drawn anew, `(H, W) bool`, by the one of three ways that is given."""
-    height, width = image.shape[:2]
-    drawn = torch.zeros(height, width, dtype=torch.bool)
-    if mask is not None:
-        return data.read_image(mask, height, width, fit, channels=1)[..., 0] >= 128
-    if rows is not None:
-        if not 0 <= rows <= height // patch_size:
-            raise ValueError(f"--keep-rows lies between 0 and {height // patch_size}, the rows of tokens of a picture.")
-        drawn[rows * patch_size :] = True
-        return drawn
-    # A token on the line that halves the picture is drawn anew, like all of which any pixel is.
-    holes = {
-        "top": (slice(height // 2, None), slice(None)),
-        "bottom": (slice((height + 1) // 2), slice(None)),
-        "left": (slice(None), slice(width // 2, None)),
-        "right": (slice(None), slice((width + 1) // 2)),
-        "outside": (slice(height // 4, height - height // 4), slice(width // 4, width - width // 4)),
-    }
-    if keep not in holes:
-        raise ValueError(f"--keep is one of {', '.join(holes)}, not {keep}.")
-    drawn[holes[keep]] = True
-    return drawn
-
-
-def places_in(drawn: torch.Tensor, tokenizer: ImageTokenizer, grid: tuple[int, ...]) -> torch.Tensor:
-    """The tokens `(T,) bool` that have any pixel to be drawn, `(H, W) bool`; of a pyramid, at each of its scales."""
-    if isinstance(tokenizer.quantizer, Pyramid):
-        cells = [cell for side in tokenizer.quantizer.sides for cell in cells_of(drawn, side, side).flatten()]
-        return torch.stack(cells)
-    places = cells_of(drawn, *grid[:2])
-    return (places[..., None].expand(grid) if len(grid) == 3 else places).flatten()
-
-
-def cells_of(drawn: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
-    """Which cells of a grid over the picture hold a pixel that is to be drawn, `(rows, columns) bool`."""
-    return torch.nn.functional.adaptive_max_pool2d(drawn[None].float(), (rows, columns))[0] > 0

@@ -1,4 +1,4 @@
-"""The options that the commands of `train` share."""
+"""The options that commands share. To read and to refuse them takes no torch, which is slow to import."""
 
 import inspect
 import os
@@ -14,6 +14,7 @@ from arlib.settings import MOST_SEED, Settings
 from arlib.storage import DataError
 
 MOST_SIDE = 4096  # pixels of a picture
+MOST_COUNT = 100_000  # pictures, which are all sampled before the first is written
 
 
 def checked_name(name: str) -> str:
@@ -51,6 +52,8 @@ def parse_size(size: str) -> tuple[int, int]:
     return int(sides[1]), int(sides[2])
 
 
+Force = Annotated[bool, typer.Option("--force", help="Replace files that are there already.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1)]  # of a generator
 Name = Annotated[str, typer.Option(help="The name of the new model.", callback=checked_name)]
 Out = Annotated[
     Path,

@@ -3,15 +3,11 @@
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 from rich.console import Console
 
-import arlib
-from arlib import checkpoints, data, metrics, tokenset
-from arlib.cli import examples
-from arlib.cli.common import Force, check_fits, check_unwritten, counted, data_of, read_picture, shape_of
-from arlib.cli.report import evaluation_tables, usage
+from arlib.cli.options import Force
+from arlib.storage import DataError
 
 app = typer.Typer()
 console = Console(markup=False, emoji=False)  # names of files are as they are
@@ -40,18 +36,26 @@ def tokenize(
     force: Force = False,
 ) -> None:
     """Turn pictures into a bit-packed data set of tokens, with the labels that they have."""
-    check_unwritten([out], force)
     if mirror and moved is not None:
-        raise data.DataError("--moved mirrors the pictures that may be mirrored: leave --mirror out.")
+        raise DataError("--moved mirrors the pictures that may be mirrored: leave --mirror out.")
+    if precision not in ("32-true", "bf16-mixed"):
+        raise DataError(f"The precision is 32-true or bf16-mixed, not {precision}.")
+    import torch
+
+    import arlib
+    from arlib import checkpoints, data, tokenset
+    from arlib.cli import examples
+    from arlib.cli.common import check_fits, check_unwritten, counted, data_of, shape_of
+    from arlib.cli.report import usage
+
+    check_unwritten([out], force)
     weights = checkpoints.find("tokenizer", tokenizer)
     model, labels = arlib.load_tokenizer(tokenizer), None
     model.check_quality(quality, 1)
-    if precision not in ("32-true", "bf16-mixed"):
-        raise data.DataError(f"The precision is 32-true or bf16-mixed, not {precision}.")
     named, name = name is not None, name or data_of(tokenizer)
     from_set = source in data.SETS.get(name, ()) or (named and name != "supertuxkart")
     if moved is not None and not (from_set and name in data.CLASSES):
-        raise data.DataError("--moved is for the splits of digits and cifar10 alone.")
+        raise DataError("--moved is for the splits of digits and cifar10 alone.")
     if from_set:
         data.check_split(name, source)
         check_fits(model, name)
@@ -87,6 +91,10 @@ def reconstruct(
     force: Force = False,
 ) -> None:
     """Send a picture through the tokenizer and back."""
+    import arlib
+    from arlib import data, metrics
+    from arlib.cli.common import check_unwritten, read_picture
+
     data.check_suffix(out)
     check_unwritten([out], force)
     model = arlib.load_tokenizer(tokenizer)  # first, as it checks the header that the picture's size is read from
@@ -104,8 +112,13 @@ def evaluate(
     name: Annotated[str | None, typer.Option("--data", help=DATA_SET)] = None,
 ) -> None:
     """Measure a tokenizer, and a prior with it, on every split of a data set."""
+    import arlib
+    from arlib import checkpoints, data
+    from arlib.cli.common import check_fits, data_of
+    from arlib.cli.report import evaluation_tables
+
     if name is not None and name not in data.SETS:
-        raise data.DataError(f"There is no data set {name!r}; there are {', '.join(data.SETS)}.")
+        raise DataError(f"There is no data set {name!r}; there are {', '.join(data.SETS)}.")
     if tokenizer is not None and prior is None:
         model, language, title, weights = arlib.load_tokenizer(tokenizer), None, f"Tokenizer {tokenizer}", tokenizer
     else:

@@ -3,16 +3,11 @@
 import time
 from typing import Annotated
 
-import torch
 import typer
 from rich.console import Console
 from rich.table import Table
 
-import arlib
-from arlib import checkpoints, codec, data, evaluation, metrics, orders, sampling
-from arlib.cli.common import MOST_COUNT, MOST_SEED, check_spoken
-from arlib.evaluation import BLIND, Scores
-from arlib.transformer import Prior
+from arlib.cli.options import MOST_COUNT, Seed
 
 app = typer.Typer()
 console = Console(markup=False, emoji=False)  # names of files are as they are
@@ -26,7 +21,7 @@ def evaluate_samples(
     prior: Annotated[str, typer.Option("--prior", help="Name, hash or file of the prior.")],
     tokenizer: Annotated[str | None, typer.Option(help="The prior's own, if left out.")] = None,
     count: Annotated[int, typer.Option(help="How many pictures to sample.")] = 1000,
-    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED)] = 0,
+    seed: Seed = 0,
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
@@ -39,11 +34,19 @@ def evaluate_samples(
     steps: Annotated[int, typer.Option(help="Steps of each of those judges.")] = 300,
 ) -> None:
     """Measure a prior's samples, next to reconstructions of real pictures and to real pictures."""
-    sampling.check_settings(temperature, top_k, top_p)
     if count > MOST_COUNT:
         raise ValueError(f"--count is at most {MOST_COUNT:,}, not {count}.")
     if count < LEAST:
         raise ValueError(f"--count is at least {LEAST}: distances between fewer pictures are mostly error.")
+    import torch
+
+    import arlib
+    from arlib import checkpoints, data, evaluation, metrics, orders, sampling
+    from arlib.cli.common import check_spoken
+    from arlib.cli.scoring import add_scores, name_of_data, order_of, token_figures, usefulness_table
+    from arlib.evaluation import BLIND
+
+    sampling.check_settings(temperature, top_k, top_p)
     header = checkpoints.read_header(checkpoints.find("prior", prior))
     model, decoder, grid = arlib.load_pipeline(prior, tokenizer)
     check_spoken(model, guidance, at_once)
@@ -86,71 +89,3 @@ def evaluate_samples(
         console.print(f"Reconstructions need the pictures of {name} (make {name}), or their tokens with labels.")
     if usefulness and labels is not None:
         console.print(usefulness_table(name, images, labels, steps, seed))
-
-
-def name_of_data(image: torch.Tensor) -> str:
-    """The data set whose pictures have this shape, `(1, H, W, C)`; `DataError` where there is no judge for them."""
-    shapes = {"28×28×1": "digits", "32×32×3": "cifar10"}
-    sides = "×".join(map(str, image.shape[1:]))
-    if sides not in shapes:
-        raise data.DataError(f"There is no judge for pictures of {sides}; there is one for digits and one for cifar10.")
-    return shapes[sides]
-
-
-def order_of(name: str, count: int, length: int, seed: int) -> torch.Tensor | None:
-    """The order that "raster", "random" or "shuffled 7" stands for: None, `(count, length)` or `(length,)`."""
-    if name == "raster":
-        return None
-    if name == "random":
-        return orders.random(count, length, torch.Generator().manual_seed(seed))
-    return codec.named_order(name, length)
-
-
-def token_figures(
-    prior: Prior, tokens: torch.Tensor, order: torch.Tensor | None, labels: torch.Tensor | None
-) -> tuple[str, str]:
-    """Of tokens `(N, T)` by place: how many sequences are distinct, and the mean surprise of one in bits.
-
-    The n-th is read in the n-th of the orders `(M, T)`, M ≥ N, if they differ.
-    """
-    kinds = f"{metrics.distinct(tokens):,} of {len(tokens):,}"
-    if order is not None:
-        order = order if order.dim() == 1 else order[: len(tokens)]
-        tokens = orders.arrange(tokens, order)
-    bits = metrics.bits(prior, tokens, 64, order, None if prior.classes is None else labels)
-    return kinds, f"{bits.sum(1).mean():,.1f}"
-
-
-def add_scores(table: Table, name: str, samples: Scores, again: Scores | None, real: Scores) -> None:
-    """The rows that samples, reconstructions and real pictures share."""
-
-    def row(title: str, key: str, form: str) -> None:
-        values = [getattr(scores, key) if scores is not None else None for scores in (samples, again, real)]
-        table.add_row(title, *["–" if value is None else format(value, form) for value in values], BLIND[key])
-
-    row("class seen as asked", "accuracy", ".1%")
-    worst = [scores.worst if scores is not None else None for scores in (samples, again)]
-    classes = data.CLASSES[name]
-    table.add_row(
-        "… of the worst class", *["–" if one is None else f"{one[1]:.1%} ({classes[one[0]]})" for one in worst], "", ""
-    )
-    numbers = f"{samples.count:,}" if samples.count == real.count else f"{samples.count:,}; real: {real.count:,}"
-    row(f"Fréchet distance to real (n = {numbers})", "distance", ".2f")
-    row("… for endlessly many", "limit", ".2f")
-    row("precision", "precision", ".2f")
-    row("recall", "recall", ".2f")
-
-
-def usefulness_table(name: str, images: torch.Tensor, labels: torch.Tensor, steps: int, seed: int) -> Table:
-    """Three fresh judges and how many real test pictures each gets right."""
-    accuracies = evaluation.usefulness(name, images, labels, steps, seed=seed)
-    title = f"A fresh judge after {steps:,} steps, tested on real pictures"
-    table = Table("learned from", "right", title=title, caption="It cannot see what a larger budget would change.")
-    rows = {
-        "samples": f"{len(images):,} samples",
-        "real": f"{len(images):,} real pictures",
-        "both": f"{len(images):,} of each",
-    }
-    for lesson, title in rows.items():
-        table.add_row(title, f"{accuracies[lesson]:.1%}")
-    return table

@@ -20,20 +20,27 @@ A label is one byte a grid, 255 for none. Tokens come in raster order, the codeb
 """
 
 import math
+import shutil
 import struct
+import tempfile
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
 
 from arlib.data import DataError, write_atomically
+from arlib.packing import AT_ONCE, PackedGrids, pack
+from arlib.packing import unpack as unpack
 
 MAGIC = b"PTBT"
 HEADERS = {1: struct.Struct("<4sHHIHH12sI"), 2: struct.Struct("<4sHHIHHHH12sI")}
 MAX_BITS = 18
 NO_LABEL = 255
+CHECKED_AT_ONCE = 2**24  # bytes of which a checksum is computed at a time
 
 
 @dataclass
@@ -44,6 +51,16 @@ class TokenSet:
     """
 
     grids: torch.Tensor
+    bits: int
+    tokenizer: str
+    labels: torch.Tensor | None = None
+
+
+@dataclass
+class MappedTokenSet:
+    """What a `TokenSet` holds, with grids that are unpacked when they are asked for."""
+
+    grids: PackedGrids
     bits: int
     tokenizer: str
     labels: torch.Tensor | None = None
@@ -61,27 +78,89 @@ def write(
     `tokenizer_hash` is hexadecimal (`checkpoints.sha256`); a label is -1 for none, or below 255. Raises `DataError` for
     no grid at all, tokens outside the codebook and labels that do not fit; a failed write leaves the old file whole.
     """
+    write_batches(path, [(grids, labels)], codebook_size, tokenizer_hash)
+
+
+def write_batches(
+    path: str | Path,
+    batches: Iterable[tuple[torch.Tensor, torch.Tensor | None]],
+    codebook_size: int,
+    tokenizer_hash: str,
+) -> None:
+    """`write` for batches of grids with their labels or None, each of which is packed before the next one is made.
+
+    Raises `DataError` as `write` does, and for batches that differ in shape or in having labels.
+    """
+    bits = max(1, math.ceil(math.log2(codebook_size)))
+    if bits > MAX_BITS:
+        raise DataError(f"A token has {MAX_BITS} bits at most.")
+    digest = bytes.fromhex(tokenizer_hash)[:12]
+
+    def write_whole(partial: Path) -> None:
+        # Labels come first and the header tells how many grids there are, so tokens wait in a file without a name.
+        with tempfile.TemporaryFile(dir=partial.parent) as packed:
+            shape, labels = pack_batches(packed, batches, bits, codebook_size)
+            packed.seek(0)
+            with partial.open("w+b") as file:
+                finish(file, packed, shape, bits, digest, labels)
+
+    write_atomically(path, write_whole)
+
+
+def pack_batches(
+    packed: BinaryIO, batches: Iterable[tuple[torch.Tensor, torch.Tensor | None]], bits: int, codebook_size: int
+) -> tuple[tuple[int, ...], bytes | None]:
+    """Write the tokens of all batches; give the shape of their grids, `(N, …)`, and the labels' bytes or None."""
+    sides: tuple[int, ...] | None = None
+    count, labels, rest = 0, bytearray(), torch.zeros(0, dtype=torch.int64)
+    labelled = False
+    for grids, some in batches:
+        check_batch(grids, some, codebook_size)
+        sides, labelled = (tuple(grids.shape[1:]), some is not None) if sides is None else (sides, labelled)
+        if (tuple(grids.shape[1:]), some is not None) != (sides, labelled):
+            raise DataError("The grids of a data set have one shape, and all of them have labels or none.")
+        count += len(grids)
+        labels += b"" if some is None else (some % 256).to(torch.uint8).numpy().tobytes()
+        tokens = torch.cat([rest, grids.flatten()])
+        whole = len(tokens) // 8 * 8  # eight tokens end where a byte ends
+        for part in tokens[:whole].split(AT_ONCE):
+            packed.write(pack(part, bits))
+        rest = tokens[whole:].clone()
+    if sides is None:
+        raise DataError("A data set of tokens holds one grid or more.")
+    packed.write(pack(rest, bits))
+    return (count, *sides), bytes(labels) if labelled else None
+
+
+def check_batch(grids: torch.Tensor, labels: torch.Tensor | None, codebook_size: int) -> None:
+    """Raise `DataError` for what is no batch of grids, tokens outside the codebook and labels that do not fit."""
     if not 2 <= grids.dim() <= 4 or not grids.numel() or not 0 <= grids.min() <= grids.max() < codebook_size:
         raise DataError(
             f"A data set of tokens is (N, h, w), (N, h, w, c) or (N, T), its tokens in [0, {codebook_size})."
         )
-    bits = max(1, math.ceil(math.log2(codebook_size)))
-    if bits > MAX_BITS or max(grids.shape[1:]) > 65535:
-        raise DataError(f"A token has {MAX_BITS} bits at most, and a side of a grid 65,535 tokens.")
+    if max(grids.shape[1:]) > 65535:
+        raise DataError("A side of a grid has 65,535 tokens at most.")
     if labels is not None and (labels.shape != grids.shape[:1] or not -1 <= labels.min() <= labels.max() < NO_LABEL):
         raise DataError(
             f"There is one label for each of the {len(grids)} grids, from 0 to {NO_LABEL - 1}, or -1 for none."
         )
-    content = pack(grids.flatten(), bits)
-    shape, digest = tuple(grids.shape), bytes.fromhex(tokenizer_hash)[:12]
-    if labels is None and grids.dim() == 3:
-        header = HEADERS[1].pack(MAGIC, 1, bits, *shape, digest, zlib.crc32(content))
-    else:
-        if labels is not None:
-            content = (labels % 256).to(torch.uint8).numpy().tobytes() + content
-        sides = (*shape, 0, 0)[:4]
-        header = HEADERS[2].pack(MAGIC, 2, bits, *sides, labels is not None, digest, zlib.crc32(content))
-    write_atomically(path, lambda partial: partial.write_bytes(header + content))
+
+
+def finish(
+    file: BinaryIO, packed: BinaryIO, shape: tuple[int, ...], bits: int, digest: bytes, labels: bytes | None
+) -> None:
+    """Write a whole data set of tokens; the header comes last, as it holds the checksum of all that follows it."""
+    old = labels is None and len(shape) == 3
+    header = HEADERS[1 if old else 2]
+    file.write(bytes(header.size) + (labels or b""))
+    shutil.copyfileobj(packed, file)
+    file.seek(header.size)
+    checksum = 0
+    while part := file.read(CHECKED_AT_ONCE):
+        checksum = zlib.crc32(part, checksum)
+    sides = shape if old else (*(*shape, 0, 0)[:4], labels is not None)
+    file.seek(0)
+    file.write(header.pack(MAGIC, 1 if old else 2, bits, *sides, digest, checksum))
 
 
 def read(path: str | Path) -> TokenSet:
@@ -90,19 +169,47 @@ def read(path: str | Path) -> TokenSet:
     Raises `DataError` for a file that is missing, of another kind or version, cut short, or damaged, and for one whose
     header describes no data set.
     """
+    tokens = mapped(path)
+    at_once = max(1, AT_ONCE // math.prod(tokens.grids.shape[1:]))
+    grids = torch.cat([tokens.grids[places] for places in torch.arange(len(tokens.grids)).split(at_once)])
+    return TokenSet(grids, tokens.bits, tokens.tokenizer, tokens.labels)
+
+
+def mapped(path: str | Path) -> MappedTokenSet:
+    """The data set of tokens in a file, which stays there: for more of them than fit into memory.
+
+    The whole of it is read once, for the checksum. Raises `DataError` as `read` does.
+    """
     try:
-        content = Path(path).read_bytes()
+        with Path(path).open("rb") as file:
+            start = file.read(HEADERS[2].size)
+        content = np.memmap(path, np.uint8, "r") if start else np.zeros(0, np.uint8)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from None
-    if content[:4] != MAGIC or len(content) < 6:
+    version, bits, count, sides, labelled, digest, checksum = parse_header(path, start)
+    body = content[HEADERS[version].size :]
+    packed = body[labelled * count :]
+    if len(packed) != math.ceil(count * math.prod(sides) * bits / 8) or checksum_of(body) != checksum:
+        raise DataError(f"{path} is damaged: its tokens do not match the header's checksum. Write it anew.")
+    labels = torch.from_numpy(body[:count].astype(np.int64)) if labelled else None
+    if labels is not None:
+        labels[labels == NO_LABEL] = -1
+    return MappedTokenSet(PackedGrids(packed, bits, (count, *sides)), bits, digest.hex(), labels)
+
+
+def parse_header(path: str | Path, start: bytes) -> tuple[int, int, int, list[int], int, bytes, int]:
+    """Version, bits, count of grids, their sides, 1 where there are labels, the tokenizer's hash, and the checksum.
+
+    `start` is the start of the file `path`. Raises `DataError` as `read` does.
+    """
+    if start[:4] != MAGIC or len(start) < 6:
         raise DataError(f"{path} is not a data set of tokens.")
-    (version,) = struct.unpack_from("<H", content, 4)
+    (version,) = struct.unpack_from("<H", start, 4)
     if version not in HEADERS:
         raise DataError(f"{path} is written in version {version} of the format; this library reads 1 and 2.")
-    start = HEADERS[version].size
-    if len(content) < start:
+    if len(start) < HEADERS[version].size:
         raise DataError(f"{path} is not a data set of tokens: it ends in its header.")
-    _, _, bits, count, *sides, digest, checksum = HEADERS[version].unpack_from(content)
+    _, _, bits, count, *sides, digest, checksum = HEADERS[version].unpack_from(start)
     labelled = sides.pop() if version == 2 else 0
     while version == 2 and sides and not sides[-1]:
         sides.pop()
@@ -111,23 +218,12 @@ def read(path: str | Path) -> TokenSet:
             f"{path} is damaged or made by mistake: its header speaks of {count} grids of "
             f"{'×'.join(map(str, sides)) or 'no'} tokens of {bits} bits."
         )
-    length = math.prod(sides)
-    packed = content[start + labelled * count :]
-    if len(packed) != math.ceil(count * length * bits / 8) or zlib.crc32(content[start:]) != checksum:
-        raise DataError(f"{path} is damaged: its tokens do not match the header's checksum. Write it anew.")
-    labels = torch.tensor(list(content[start : start + count]), dtype=torch.int64) if labelled else None
-    if labels is not None:
-        labels[labels == NO_LABEL] = -1
-    return TokenSet(unpack(packed, bits, count * length).view(count, *sides), bits, digest.hex(), labels)
+    return version, bits, count, sides, labelled, digest, checksum
 
 
-def pack(tokens: torch.Tensor, bits: int) -> bytes:
-    """`(N,) int64` to bytes, `bits` bits a token, the lowest bit first; the last byte is filled with zeros."""
-    lowest_first = (tokens.numpy()[:, None] >> np.arange(bits)) & 1
-    return np.packbits(lowest_first.astype(np.uint8).ravel(), bitorder="little").tobytes()
-
-
-def unpack(packed: bytes, bits: int, count: int) -> torch.Tensor:
-    """The inverse of `pack`: `(count,) int64`."""
-    lowest_first = np.unpackbits(np.frombuffer(packed, np.uint8), count=count * bits, bitorder="little")
-    return torch.from_numpy((lowest_first.reshape(count, bits).astype(np.int64) << np.arange(bits)).sum(1))
+def checksum_of(content: np.ndarray) -> int:
+    """The CRC-32 of bytes, some at a time, so that a mapped file isn't all in memory."""
+    checksum = 0
+    for first in range(0, len(content), CHECKED_AT_ONCE):
+        checksum = zlib.crc32(content[first : first + CHECKED_AT_ONCE].tobytes(), checksum)
+    return checksum

@@ -1,6 +1,7 @@
 """The bit-packed data set of tokens: by hand, there and back, and damaged in every way."""
 
 import struct
+import weakref
 import zlib
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arlib import data, tokenset
+from arlib import data, packing, tokenset
 from arlib.data import DataError
 
 HASH = "0123456789abcdef" * 4
@@ -128,3 +129,65 @@ def test_what_is_no_set_of_tokens_is_refused(tmp_path):
         with pytest.raises(DataError, match="one label for each of the 2 grids"):
             tokenset.write(tmp_path / "a.tokens", zeros, 1024, HASH, labels)
     assert not list(tmp_path.iterdir())
+
+
+def test_batches_are_written_as_the_whole_is_and_a_batch_is_gone_before_the_next(tmp_path):
+    grids = torch.randint(2**10, (23, 3, 5), generator=torch.Generator().manual_seed(0))
+    alive: list[weakref.ref] = []
+
+    def batches(labels=None):
+        for places in torch.arange(23).split(4):
+            batch = grids[places]  # a copy, 60 tokens of it: seldom whole bytes
+            assert sum(each() is not None for each in alive) <= 1
+            alive.append(weakref.ref(batch))
+            yield batch, None if labels is None else labels[places]
+            del batch
+
+    for labels in (None, torch.arange(23) - 1):
+        tokenset.write(tmp_path / "whole.tokens", grids, 1024, HASH, labels)
+        tokenset.write_batches(tmp_path / "batches.tokens", batches(labels), 1024, HASH)
+        assert (tmp_path / "batches.tokens").read_bytes() == (tmp_path / "whole.tokens").read_bytes()
+    assert len(alive) == 12
+
+
+def test_batches_that_are_no_one_data_set_leave_the_old_file_whole(tmp_path):
+    path, grids = tmp_path / "a.tokens", torch.zeros(2, 3, 5, dtype=torch.int64)
+    path.write_bytes(b"old")
+    labels = torch.tensor([1, 2])
+    for second, words in {
+        (grids[:, :2], None): "one shape",
+        (grids, labels): "labels or none",
+        (grids + 1024, None): "1024",
+    }.items():
+        with pytest.raises(DataError, match=words):
+            tokenset.write_batches(path, [(grids, None), second], 1024, HASH)
+    with pytest.raises(DataError, match="one grid or more"):
+        tokenset.write_batches(path, [], 1024, HASH)
+    with pytest.raises(DataError, match=r"none/a\.tokens cannot be written: No such file"):
+        tokenset.write_batches(tmp_path / "none" / "a.tokens", iter([(grids, None)]), 1024, HASH)
+    assert [each.read_bytes() for each in tmp_path.iterdir()] == [b"old"]
+
+
+@pytest.mark.parametrize("bits", [1, 7, 10, 18])
+@pytest.mark.parametrize("sides", [(3, 5), (2, 3, 2), (7,)])
+def test_a_mapped_file_is_indexed_like_the_tensor_it_holds(tmp_path, bits, sides):
+    grids = torch.randint(2**bits, (11, *sides), generator=torch.Generator().manual_seed(1))
+    labels = torch.arange(11) - 1
+    tokenset.write(tmp_path / "a.tokens", grids, 2**bits, HASH, labels)
+    tokens = tokenset.mapped(tmp_path / "a.tokens")
+    places = torch.tensor([10, 0, 3, 3, 9])
+    assert torch.equal(tokens.grids[places], grids[places])
+    assert torch.equal(tokens.grids[torch.arange(11)], grids)
+    assert (tokens.grids.shape, len(tokens.grids), tokens.bits) == (grids.shape, 11, bits)
+    assert tokens.labels is not None
+    assert torch.equal(tokens.labels, labels)
+    for outside in (-1, 11):
+        with pytest.raises(IndexError, match="There are 11 grids"):
+            tokens.grids[torch.tensor([0, outside])]
+
+
+def test_more_tokens_than_are_packed_at_a_time(tmp_path):
+    grids = torch.randint(2**10, (3, 1000, packing.AT_ONCE // 1000), generator=torch.Generator().manual_seed(2))
+    tokenset.write(tmp_path / "a.tokens", grids, 1024, HASH)
+    assert torch.equal(tokenset.read(tmp_path / "a.tokens").grids, grids)
+    assert (tmp_path / "a.tokens").read_bytes()[32:] == packing.pack(grids.flatten(), 10)

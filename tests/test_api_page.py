@@ -49,6 +49,12 @@ def test_an_indented_block_stays_as_it_is_and_a_bar_is_a_bar() -> None:
     assert to_rest(lines) == ["Sizes of \\|x\\|:", "", *block, "And on.", "- an item", "  of it"]
 
 
+def test_a_power_is_one_outside_of_code() -> None:
+    lines = ["2^-14 to 256^-n, below 2^53.", "`2^-14` is code", "", "    2^-14"]
+    power = "2\\ :sup:`−14` to 256\\ :sup:`−n`, below 2\\ :sup:`53`."
+    assert to_rest(lines) == [power, lines[1], "", ".. code-block:: none", "", lines[3]]
+
+
 def test_an_anchor_has_no_accents() -> None:
     assert slug("Ballé et al. 2019") == "balle-et-al-2019"
     assert slug("KV cache") == "kv-cache"

@@ -1,10 +1,12 @@
 """A Sphinx extension: anchors without accents, and docstrings as they are meant.
 
 The docstrings of arlib are plain text with a little Markdown, which autodoc takes for reST. Most of it means the same
-in both. What does not is rewritten here: an indented block stays as it is (a table of bytes), and a bar is a bar.
+in both. What does not is rewritten here: an indented block stays as it is (a table of bytes), a bar is a bar, and 2^-14
+is a power.
 Single backticks are code by `default_role` in _config.yml.
 """
 
+import re
 import unicodedata
 from typing import Any
 
@@ -26,8 +28,20 @@ def to_rest(lines: list[str]) -> list[str]:
             rewritten += [".. code-block:: none", ""]
             block = True
         block = block and (indented or not line)
-        rewritten.append(line if block else line.replace("|", "\\|"))
+        rewritten.append(line if block else powers(line.replace("|", "\\|")))
     return rewritten
+
+
+def powers(line: str) -> str:
+    """2^-14 as a power, outside of code; its minus is one."""
+    parts = line.split("`")
+    for outside in range(0, len(parts), 2):
+        parts[outside] = re.sub(r"(\d)\^(-?\w+)", raised, parts[outside])
+    return "`".join(parts)
+
+
+def raised(power: re.Match[str]) -> str:
+    return f"{power[1]}\\ :sup:`{power[2].replace('-', '−')}`"
 
 
 def rewrite(*event: Any) -> None:

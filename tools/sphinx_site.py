@@ -1,4 +1,4 @@
-"""A Sphinx extension: what the site adds to the pages. Chapters' numbers, descriptions, and words that readers expect.
+"""A Sphinx extension: what the site adds to the pages. Numbers, descriptions, links, and words that readers expect.
 
 The numbers of the chapters, and the table of them, come from `arlib.chapters`, as everywhere in the book.
 """
@@ -68,6 +68,14 @@ def describe(app: Any, page: str, template: str, context: dict[str, Any], doctre
         context["body"] = context.get("body", "").replace(theirs, ours)
 
 
+def name_downloads(app: Any, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None) -> None:
+    """A notebook needs the folder of the book around it, which whoever downloads it should know before."""
+    for button in context.get("header_buttons", []):
+        for each in button.get("buttons", []):
+            if each.get("text") == ".ipynb":
+                each["text"] = ".ipynb (runs in the folder of the book)"
+
+
 def first_sentences(doctree: nodes.document | None) -> str:
     """The beginning of a page, at most 200 letters."""
     paragraph = doctree.next_node(nodes.paragraph) if doctree is not None else None
@@ -75,9 +83,17 @@ def first_sentences(doctree: nodes.document | None) -> str:
     return text if len(text) <= 200 else text[:200].rsplit(" ", 1)[0] + " …"
 
 
+def add_repository(app: Any, config: Any) -> None:
+    """Links to the repository and to its issues, where _config.yml says where it is."""
+    if config.html_theme_options.get("repository_url"):
+        config.html_theme_options |= {"use_repository_button": True, "use_issues_button": True}
+
+
 def setup(app: Any) -> dict[str, bool]:
     """What Sphinx calls."""
     app.connect("source-read", insert_table)
     app.connect("doctree-read", number_title, priority=400)  # before Sphinx collects the titles
+    app.connect("config-inited", add_repository)
     app.connect("html-page-context", describe)
+    app.connect("html-page-context", name_downloads, priority=900)  # after the theme has made the buttons
     return {"parallel_read_safe": True}

@@ -17,3 +17,24 @@ document.addEventListener("DOMContentLoaded", () => {
     summary.setAttribute("aria-label", `Pages of ${part}`);
   }
 });
+
+// What can be moved sideways can be moved by the keyboard: a wide plot on a narrow page.
+addEventListener("load", () => {
+  for (const box of document.querySelectorAll(".bd-article .cell_output, .bd-article .ptb-wide")) {
+    const wide = () => {
+      if (box.scrollWidth > box.clientWidth + 1) box.tabIndex = 0;
+      else box.removeAttribute("tabindex");
+    };
+    new ResizeObserver(wide).observe(box);
+  }
+});
+
+// Solutions are printed: all that is folded on the page opens for the printer and closes afterwards.
+let opened = [];
+addEventListener("beforeprint", () => {
+  opened = [...document.querySelectorAll(".bd-article details:not([open])")];
+  for (const details of opened) details.open = true;
+});
+addEventListener("afterprint", () => {
+  for (const details of opened) details.open = false;
+});

@@ -1,5 +1,6 @@
 """Settings for all tests; the command line, the browser and a page's figure as fixtures."""
 
+import importlib.util
 import os
 import shutil
 import sys
@@ -10,13 +11,21 @@ import pytest
 from hypothesis import settings
 from playwright.sync_api import Browser, Locator, sync_playwright
 
-from arlib import cli
-
 # A property holds or does not, however slow the machine is today.
 settings.register_profile("book", deadline=None, derandomize=True)
 settings.load_profile("book")
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# A checkout that was moved or copied has a .venv full of paths to where it was: its tests would test what is there.
+found = importlib.util.find_spec("arlib")
+home = "nowhere" if found is None or found.origin is None else Path(found.origin).resolve().parent.parent
+if home != ROOT:
+    pytest.exit(
+        f"arlib comes from {home}, not from this checkout, {ROOT}. If it was moved or copied, its .venv still "
+        "points to the old place: remove it (rm -rf .venv), and the next make installs it here."
+    )
+
 PATIENCE = 300  # seconds; a busy machine may need more than the tools' own 30 and 60
 CHROMIUM = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
 # The last keeps a forgotten request from reaching a network where the machine has one.
@@ -33,6 +42,8 @@ def run(monkeypatch, capsys):
     """Call `python -m arlib …` in this process: its exit code, standard output and standard error."""
 
     def call(*arguments: object) -> tuple[int, str, str]:
+        from arlib import cli
+
         monkeypatch.setattr(sys, "argv", ["arlib", *map(str, arguments)])
         code = 0
         try:

@@ -13,8 +13,8 @@ from arlib import data
 from arlib.storage import DataError, Notice
 
 
-class Pictures(Protocol):
-    """What is indexed like a tensor of pictures: `(B,) int64` places to `(B, H, W, C) uint8`."""
+class Examples(Protocol):
+    """What is indexed like a tensor whose first axis is the examples: `(B,) int64` places to `(B, …)`."""
 
     @property
     def shape(self) -> Sequence[int]: ...
@@ -81,7 +81,7 @@ class Folder:
 class Mirrored:
     """Pictures and after them their mirror images: `(2N, H, W, C) uint8`."""
 
-    def __init__(self, pictures: Pictures):
+    def __init__(self, pictures: Examples):
         self.pictures = pictures
         self.shape = (2 * len(pictures), *pictures.shape[1:])
 
@@ -92,6 +92,27 @@ class Mirrored:
         images = self.pictures[places % len(self.pictures)]
         mirrored = places >= len(self.pictures)
         return torch.where(mirrored[:, None, None, None], images.flip(2), images)
+
+
+class Joined:
+    """Several sets of examples as one, of each set those at the given places, `(n,) int64`, one set after the other."""
+
+    def __init__(self, sets: Sequence[Examples], places: Sequence[torch.Tensor]):
+        self.sets = sets
+        self.where = torch.cat(list(places))
+        self.which = torch.cat([torch.full((len(some),), number) for number, some in enumerate(places)])
+        self.shape = (len(self.where), *sets[0].shape[1:])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, places: torch.Tensor) -> torch.Tensor:
+        which, where = self.which[places], self.where[places]
+        found = {number: self.sets[number][where[which == number]] for number in which.unique().tolist()}
+        joined = next(iter(found.values())).new_empty((len(places), *self.shape[1:]))
+        for number, examples in found.items():
+            joined[which == number] = examples
+        return joined
 
 
 def digest(image: torch.Tensor) -> bytes:

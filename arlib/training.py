@@ -9,11 +9,11 @@ import math
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import torch
 from rich.console import Console
@@ -21,6 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import nn
 
 from arlib import runs
+from arlib.folders import Examples
 from arlib.losses import NextTokenLoss as NextTokenLoss
 from arlib.losses import ReconstructionLoss as ReconstructionLoss
 from arlib.losses import neighbour_distance as neighbour_distance
@@ -31,17 +32,6 @@ from arlib.storage import DataError, write_atomically
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
-
-
-class Examples(Protocol):
-    """What training learns from: a tensor whose first axis is the examples, or what is indexed like one."""
-
-    @property
-    def shape(self) -> Sequence[int]: ...
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, places: torch.Tensor, /) -> torch.Tensor: ...
 
 
 def fit(

@@ -9,11 +9,9 @@ import torch
 import arlib
 from arlib import checkpoints, data, tokenset, training
 from arlib.cli import common, examples
-from arlib.cli.examples import hold_out
 from arlib.quantizers import BSQ
 from arlib.storage import DataError, Notice
 from arlib.tokenizer import ImageTokenizer
-from arlib.tokenset import TokenSet
 
 QUICK = ("--steps", 3, "--batch-size", 2, "--width", 8, "--depth", 1)
 
@@ -99,18 +97,26 @@ def test_one_picture_alone_needs_others_to_be_followed_on(mine, tmp_path):
     assert len(examples.pictures(str(alone), folder, "24x36", 6).held_out) == 19
 
 
-def test_every_tenth_grid_is_held_out_with_its_mirror_image_and_its_label():
-    grids, a, b = torch.arange(12)[:, None, None].repeat(1, 2, 2), Path("a"), Path("b")
-    known = {a: TokenSet(grids, 5, "aa", torch.arange(12)), b: TokenSet(grids + 12, 5, "aa", torch.arange(12))}
-    rest, held_out = hold_out(known)
-    assert held_out is not None
-    assert held_out.labels is not None
-    assert (held_out.grids[:, 0, 0].tolist(), held_out.labels.tolist()) == ([9, 21], [9, 9])
-    assert rest[a].grids[:, 0, 0].tolist() == [*range(9), 10, 11]
-    few, held_out = hold_out({a: TokenSet(grids[:3], 5, "aa")})
-    assert held_out is not None
-    assert (len(few[a].grids), held_out.grids[:, 0, 0].tolist()) == (2, [2])
-    assert hold_out({a: TokenSet(grids[:1], 5, "aa")})[1] is None
+def test_every_tenth_grid_is_held_out_with_its_mirror_image_and_its_label(tmp_path):
+    grids = torch.arange(12)[:, None, None].repeat(1, 2, 2)
+    a, b, few, one = (tmp_path / f"{name}.tokens" for name in ("a", "b", "few", "one"))
+    tokenset.write(a, grids, 32, "ab" * 32, torch.arange(12))
+    tokenset.write(b, grids + 12, 32, "ab" * 32, torch.arange(12))
+    tokenset.write(few, grids[:3], 32, "ab" * 32)
+    tokenset.write(one, grids[:1], 32, "ab" * 32)
+
+    def tokens(*paths):
+        train, held_out = examples.tokens(list(paths), None)
+        learned = train.grids[torch.arange(len(train.grids))][:, 0, 0].tolist()
+        return train, held_out, learned, None if held_out is None else held_out.grids[:, 0, 0].tolist()
+
+    kept = [*range(9), 10, 11]
+    train, held_out, learned, rest = tokens(a, Path(f"{b}:2"))
+    assert (learned, rest) == ([*kept, *(place + 12 for place in kept), *(place + 12 for place in kept)], [9, 21])
+    assert (train.labels.tolist(), held_out.labels.tolist()) == (kept * 3, [9, 9])
+    assert train.grids[torch.tensor([12, 0, 25])][:, 0, 0].tolist() == [13, 0, 15]  # in the order that is asked for
+    assert tokens(few)[2:] == ([0, 1], [2])
+    assert tokens(one)[1:3] == (None, [0])
 
 
 def test_from_a_folder_of_any_size_to_files_and_back(run, mine, tmp_path, monkeypatch):

@@ -12,12 +12,13 @@ from arlib import checkpoints, data, judges, tokenset
 from arlib.cli.cards import LEARNED_FROM
 from arlib.cli.common import SHAPES
 from arlib.cli.options import parse_size
-from arlib.folders import Folder, Mirrored, Pictures, digest
+from arlib.folders import Examples, Folder, Joined, Mirrored, digest
 from arlib.patches import check_divides
-from arlib.tokenset import TokenSet
+from arlib.tokenset import MappedTokenSet, TokenSet
 
 MOVED_AT_ONCE = 5000  # pictures, as their grids of places take memory
-MEASURED = 1000  # how many held-out pictures of a folder are read
+MEASURED = 256  # how many held-out pictures of a folder are read
+CHECKED_AT_ONCE = 1000  # examples
 TENTH = 10  # every tenth example of one's own is held out, where nothing else is
 
 
@@ -28,7 +29,7 @@ class Lesson:
     `source` is the data set they come from, or a folder.
     """
 
-    learned: Pictures
+    learned: Examples
     held_out: torch.Tensor
     source: str
     header: dict[str, str]
@@ -69,8 +70,8 @@ def folder(source: str, valid: Path | None, size: str | None, patch_size: int) -
     elif len(paths) == 1:
         raise data.DataError(f"{source} holds one picture, and one at least is held out. Name others with --valid.")
     else:
-        others = paths[TENTH - 1 :: TENTH] or paths[-1:]
-        paths = sorted(set(paths) - set(others))
+        tenth = every_tenth(len(paths))
+        others, paths = [paths[place] for place in tenth], [paths[place] for place in without(len(paths), tenth)]
     _, held_out = data.read_images(others[:: math.ceil(len(others) / MEASURED)], height, width)
     never = set(map(digest, held_out))
     if (height, width) == (data.HEIGHT, data.WIDTH):
@@ -79,7 +80,7 @@ def folder(source: str, valid: Path | None, size: str | None, patch_size: int) -
     learned.picture(0)  # a folder without any good picture is told before training
     described = (
         f"{len(paths):,} pictures of one's own, {height}×{width} pixels, with the mirror image of each; "
-        f"{len(others):,} held out"
+        f"{len(others):,} held out, {len(held_out):,} of them measured"
     )
     return Lesson(Mirrored(learned), held_out, source, {"size": f"{height}×{width}"}, described)
 
@@ -117,7 +118,17 @@ def affine(images: torch.Tensor, angles: torch.Tensor, scales: torch.Tensor, shi
     return pixels.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
-def tokens(paths: list[Path] | None, valid: Path | None) -> tuple[TokenSet, TokenSet | None]:
+@dataclass
+class TokenLesson:
+    """What a `TokenSet` holds, with grids that stay in their files until they are asked for."""
+
+    grids: Examples
+    bits: int
+    tokenizer: str
+    labels: torch.Tensor | None = None
+
+
+def tokens(paths: list[Path] | None, valid: Path | None) -> tuple[TokenLesson, TokenSet | None]:
     """The data sets of tokens as one, the book's own where none is named, and held-out ones next to them.
 
     A path that ends in ":4" is a data set taken four times.
@@ -127,11 +138,12 @@ def tokens(paths: list[Path] | None, valid: Path | None) -> tuple[TokenSet, Toke
     those to be learned.
     """
     paths = repeated(paths or [data.root() / "tokens" / "train.tokens"])
-    known = {path: tokenset.read(path) for path in paths}
+    known = {path: tokenset.mapped(path) for path in paths}
     first = known[paths[0]]
     if len(set(map(kind, known.values()))) > 1:
         raise data.DataError("These data sets of tokens come from different tokenizers, whose codes mean other things.")
     own, unseen = (tokenset.read(data.root() / "tokens" / f"{split}.tokens") for split in ("valid", "unseen"))
+    tenths = {path: torch.zeros(0, dtype=torch.int64) for path in known}
     held_out: TokenSet | None = own
     if valid is not None:
         held_out = tokenset.read(valid)
@@ -140,42 +152,44 @@ def tokens(paths: list[Path] | None, valid: Path | None) -> tuple[TokenSet, Toke
         if valid.resolve() in [path.resolve() for path in paths]:
             raise data.DataError(f"{valid} is to be learned and to be held out. Name another data set for one of both.")
     elif kind(own) != kind(first):
-        known, held_out = hold_out(known)
-    train = joined([known[path] for path in paths])
+        tenths = {path: every_tenth(len(one.grids)) for path, one in known.items()}
+        tenth = joined(list(known.values()), list(tenths.values()))
+        held_out = unpacked(tenth) if len(tenth.grids) else None
+    rest = {path: without(len(known[path].grids), tenths[path]) for path in known}
+    train = joined([known[path] for path in paths], [rest[path] for path in paths])
     refuse_held_out(train.grids, torch.cat([own.grids, unseen.grids]))
     return train, held_out
 
 
-def joined(sets: list[TokenSet]) -> TokenSet:
-    """Data sets of tokens as one, with labels where all of them have some."""
-    labels = [one.labels for one in sets if one.labels is not None and one.labels.max() >= 0]
-    return TokenSet(
-        torch.cat([one.grids for one in sets]),
-        sets[0].bits,
-        sets[0].tokenizer,
-        torch.cat(labels) if len(labels) == len(sets) else None,
-    )
+def joined(sets: list[MappedTokenSet], places: list[torch.Tensor]) -> TokenLesson:
+    """The grids at the given places of each data set as one, with labels where all of the sets have some."""
+    labels = [
+        one.labels[some]
+        for one, some in zip(sets, places, strict=True)
+        if one.labels is not None and one.labels.max() >= 0
+    ]
+    together = torch.cat(labels) if len(labels) == len(sets) else None
+    return TokenLesson(Joined([one.grids for one in sets], places), sets[0].bits, sets[0].tokenizer, together)
 
 
-def hold_out(known: dict[Path, TokenSet]) -> tuple[dict[Path, TokenSet], TokenSet | None]:
-    """Data sets of tokens without every tenth grid of each, and those grids; None where each has one grid alone.
+def unpacked(tokens: TokenLesson) -> TokenSet:
+    """All of these tokens in memory."""
+    return TokenSet(tokens.grids[torch.arange(len(tokens.grids))], tokens.bits, tokens.tokenizer, tokens.labels)
+
+
+def every_tenth(count: int) -> torch.Tensor:
+    """The places of those of so many examples that are held out: every tenth, the last of a few, and none of one.
 
     The mirror image of a picture stands at the same place in a set of mirror images, so it's held out with it.
     """
-    rest, held_out = {}, []
-    for path, one in known.items():
-        tenth = torch.zeros(len(one.grids), dtype=torch.bool)
-        tenth[TENTH - 1 :: TENTH] = True
-        tenth[-1] |= 1 < len(tenth) < TENTH
-        rest[path] = chosen(one, ~tenth)
-        held_out += [chosen(one, tenth)] if tenth.any() else []
-    return rest, joined(held_out) if held_out else None
+    return torch.arange(count)[TENTH - 1 :: TENTH] if count >= TENTH else torch.arange(max(1, count - 1), count)
 
 
-def chosen(tokens: TokenSet, which: torch.Tensor) -> TokenSet:
-    """Some grids of a data set, `(N,) bool`, with their labels."""
-    labels = None if tokens.labels is None else tokens.labels[which]
-    return TokenSet(tokens.grids[which], tokens.bits, tokens.tokenizer, labels)
+def without(count: int, places: torch.Tensor) -> torch.Tensor:
+    """The other places of so many."""
+    kept = torch.ones(count, dtype=torch.bool)
+    kept[places] = False
+    return kept.nonzero()[:, 0]
 
 
 def repeated(paths: list[Path]) -> list[Path]:
@@ -195,18 +209,18 @@ def repeated(paths: list[Path]) -> list[Path]:
     return files
 
 
-def kind(tokens: TokenSet) -> tuple:
+def kind(tokens: TokenSet | MappedTokenSet) -> tuple:
     """What two data sets of tokens must share to be one: tokenizer, bits, and shape of a grid."""
     return tokens.tokenizer, tokens.bits, tokens.grids.shape[1:]
 
 
-def classes_of(train: TokenSet, held_out: TokenSet | None) -> int:
+def classes_of(train: TokenLesson, held_out: TokenSet | None) -> int:
     """How many classes the labels name, of learned and held-out tokens; 0 where there are none."""
     sets = [one for one in (train, held_out) if one is not None and one.labels is not None]
     return max((int(one.labels.max()) + 1 for one in sets if one.labels is not None), default=0)
 
 
-def weights_of(tokens: TokenSet, named: str | None) -> Path | None:
+def weights_of(tokens: TokenLesson, named: str | None) -> Path | None:
     """The weights file of the tokenizer that made these tokens: the one named, or a shipped one, or None.
 
     Raises `CheckpointError` where the one named is another.
@@ -222,10 +236,13 @@ def weights_of(tokens: TokenSet, named: str | None) -> Path | None:
     return weights
 
 
-def refuse_held_out(examples: torch.Tensor, held_out: torch.Tensor) -> None:
+def refuse_held_out(examples: Examples, held_out: torch.Tensor) -> None:
     """Raise `DataError` where an example is one of the held-out ones: what chooses or reports must not be learned."""
+    if examples.shape[1:] != held_out.shape[1:]:
+        return
     known = {example.numpy().tobytes() for example in held_out}
-    found = sum(example.numpy().tobytes() in known for example in examples)
+    batches = (examples[places] for places in torch.arange(len(examples)).split(CHECKED_AT_ONCE))
+    found = sum(example.numpy().tobytes() in known for batch in batches for example in batch)
     if found:
         raise data.DataError(
             f"{found} of these examples belong to the splits valid or unseen, which nothing is trained on. "

@@ -1,5 +1,6 @@
 """What the commands of `train` do once they know the model: train it, keep it, and write its card."""
 
+import math
 from pathlib import Path
 
 import torch
@@ -8,8 +9,9 @@ import arlib
 from arlib import checkpoints, data, judges, metrics, orders, training
 from arlib.cli import cards, moments
 from arlib.cli.common import data_of
-from arlib.cli.examples import Lesson
+from arlib.cli.examples import Lesson, TokenLesson
 from arlib.cli.report import accuracy, bits_of, judge_figures, prior_figures, tokenizer_figures
+from arlib.folders import Examples
 from arlib.judges import ClassificationLoss
 from arlib.rate import RateDistortionLoss
 from arlib.settings import Settings
@@ -50,10 +52,24 @@ def from_pictures(
     cards.write(path, loss.model, seconds, settings, figures, pictures.described, pictures.source)
 
 
+class Sequences:
+    """Grids of tokens `(N, …)` as sequences in raster order, `(N, T) int32`, those that are asked for."""
+
+    def __init__(self, grids: Examples):
+        self.grids = grids
+        self.shape = (len(grids), math.prod(grids.shape[1:]))
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, places: torch.Tensor) -> torch.Tensor:
+        return orders.raster(self.grids[places]).to(torch.int32)
+
+
 def from_tokens(
     name: str,
     model: Prior,
-    train: TokenSet,
+    train: TokenLesson,
     held_out: TokenSet | None,
     decoder: ImageTokenizer | None,
     weights: Path | None,
@@ -70,7 +86,7 @@ def from_tokens(
         return {"valid bits per token": bits_of(model, held_out.grids[few], labels).mean().item()}
 
     shape = tuple(train.grids.shape[1:])
-    sequences, labels = orders.raster(train.grids).to(torch.int32), train.labels if model.classes is not None else None
+    sequences, labels = Sequences(train.grids), train.labels if model.classes is not None else None
     learned = sequences if labels is None else (sequences, labels)
     follow = None if held_out is None else validate
     keep = None if decoder is None else moments.samples(out, model, decoder, shape)

@@ -1,5 +1,6 @@
 """`python -m arlib train …`: the models of the book, all trained by `arlib.training.fit`."""
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -131,7 +132,7 @@ def prior(
     decoder = None if weights is None else arlib.load_tokenizer(str(weights))
     if order not in ("raster", "places", "random", "scales"):
         raise DataError(f"The order is raster, places, random or scales, not {order}.")
-    if order == "places" and train.grids.dim() != 4:
+    if order == "places" and len(train.grids.shape) != 4:
         raise DataError("The order places is for tokens with several codebooks; these have one.")
     if order == "scales" and (decoder is None or not isinstance(decoder.quantizer, Pyramid)):
         raise DataError("The order scales needs the tokens of a pyramid, and --tokenizer to know its scales.")
@@ -145,7 +146,7 @@ def prior(
         "codebooks": train.grids.shape[-1] if order == "places" else 1,
         "scales": decoder.quantizer.sides if order == "scales" else None,  # type: ignore[union-attr]
     }
-    length = train.grids[0].numel()
+    length = math.prod(train.grids.shape[1:])
     model = Prior(2**train.bits, length, width, depth, heads, positions, shift, **options)  # type: ignore[arg-type]
     learning.from_tokens(name, model, train, held_out, decoder, weights, out, settings, resume)
 

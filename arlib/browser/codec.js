@@ -82,7 +82,8 @@
       return this.tokenizer.decode(Int32Array.from(tokens), ...this.places);
     }
 
-    /** Tokens to a file and the bits of each token: `{file, bits}`. `onToken(done, passes)` hears of the progress. */
+    /** Tokens to a file, the bits of each token, and where the file's bits went: `{file, bits, ledger}`.
+     *  `onToken(done, passes)` hears of the progress. */
     compress(tokens, label = null, onToken = () => {}) {
       if (tokens.length !== this.length) {
         throw new ptb.CodecError(`This codec knows grids of ${times(this.grid)} tokens, not ${tokens.length} tokens.`);
@@ -93,17 +94,25 @@
       this.checkLabel(label);
       const encoder = new ptb.Encoder();
       const bits = new Float64Array(this.length);
+      let ideal = 0;
       if (this.classes) encoder.encode((label ?? -1) + 1, this.labelTable);
       const choose = (logits, place) => {
         const table = ptb.cumulate(ptb.weigh(logits));
         const token = tokens[place];
         encoder.encode(token, table);
         bits[place] = 24 - Math.log2(table[token + 1] - table[token]);
+        ideal += ptb.idealBits(logits, token);
         return token;
       };
       let done = 0;
       for (const _ of this.spoken(label, choose)) onToken(++done, this.passes);
-      return { file: ptb.writeFile(this.hash, tokens, encoder.finish()), bits };
+      const payload = encoder.finish();
+      const coded = bits.reduce((sum, each) => sum + each, 0);
+      const named = Math.log2(this.classes + 1);
+      const rows = { ideal, table: coded - ideal, coder: encoder.bits - coded - named };
+      Object.assign(rows, { padding: 8 * payload.length - encoder.bits, header: 64, checksums: 64 });
+      const ledger = this.classes ? { label: named, ...rows } : rows;
+      return { file: ptb.writeFile(this.hash, tokens, payload), bits, ledger };
     }
 
     /** What is known of a file's tokens after each pass of the twin, `Int32Array` in raster order, -1 for a token still
@@ -150,22 +159,7 @@
       let tokens;
       for (tokens of this.progressiveTokens(file));
       const label = this.label(file);
-      const [encoder, named] = [new ptb.Encoder(), Math.log2(this.classes + 1)];
-      if (this.classes) encoder.encode((label ?? -1) + 1, this.labelTable);
-      let [ideal, coded] = [0, 0];
-      const choose = (logits, place) => {
-        const token = tokens[place];
-        const table = ptb.cumulate(ptb.weigh(logits));
-        encoder.encode(token, table);
-        ideal += ptb.idealBits(logits, token);
-        coded += 24 - Math.log2(table[token + 1] - table[token]);
-        return token;
-      };
-      for (const _ of this.spoken(label, choose));
-      const rows = { ideal, table: coded - ideal, coder: encoder.bits - coded - named };
-      rows.padding = 8 * encoder.finish().length - encoder.bits;
-      Object.assign(rows, { header: 64, checksums: 64 });
-      return { label, ledger: this.classes ? { label: named, ...rows } : rows };
+      return { label, ledger: this.compress(tokens, label).ledger };
     }
 
     get labelTable() {

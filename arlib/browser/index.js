@@ -15,10 +15,11 @@
 //   model.hash, model.grid ([20, 30]), model.size ([height, width]), model.length (600), model.channels,
 //   model.classes, model.qualities (0 where there is no dial)
 //
-//   model.encode(picture, { label, onProgress })     -> { file, tokens, bits, reconstruction }
-//       `file` is what a .ptb file holds, `bits` what each token costs (Float64Array, by place), `reconstruction` the
-//       picture that decoding gives. The picture has the model's size: see ptb.fit. `label` is a class, or the dial's
-//       setting, or null. `onProgress(done, passes)` is called after each token (or scale) is coded.
+//   model.encode(picture, { label, onProgress })     -> { file, tokens, bits, ledger, reconstruction }
+//       `file` is what a .ptb file holds, `bits` what each token costs (Float64Array, by place), `ledger` as in
+//       info, `reconstruction` the picture that decoding gives. The picture has the model's size: see ptb.fit.
+//       `label` is a class, or the dial's setting, or null. `onProgress(done, passes)` is called after each token
+//       (or scale) is coded.
 //   model.decode(file, { onToken })                  -> { tokens, picture }
 //       `onToken(tokens, done)` is called after each pass, with the tokens known so far, -1 for those still to come:
 //       the same array each time, so copy what you keep. Throws for a file that is damaged, or not this model's.

@@ -18,7 +18,7 @@ const picture = {
 
 test("what encoding gives is what decoding gives back", () => {
   const heard = [];
-  const { file, tokens, bits, reconstruction } = model.encode(picture, {
+  const { file, tokens, bits, ledger: known, reconstruction } = model.encode(picture, {
     label: 1,
     onProgress: (...news) => heard.push(news),
   });
@@ -27,6 +27,7 @@ test("what encoding gives is what decoding gives back", () => {
   assert.deepEqual(reconstruction, model.paint(tokens));
   assert.deepEqual(tokens, model.tokens(picture, 1));
   const { ledger, label, size } = model.info(file);
+  assert.deepEqual(known, ledger);
   assert.equal(label, 1);
   assert.equal(size, file.length);
   const sum = (numbers) => numbers.reduce((total, each) => total + each, 0);

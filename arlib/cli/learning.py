@@ -1,6 +1,8 @@
 """What the commands of `train` do once they know the model: train it, keep it, and write its card."""
 
 import math
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -15,6 +17,7 @@ from arlib.folders import Examples
 from arlib.judges import ClassificationLoss
 from arlib.rate import RateDistortionLoss
 from arlib.settings import Settings
+from arlib.storage import Notice
 from arlib.tokenizer import ImageTokenizer
 from arlib.tokenset import TokenSet
 from arlib.training import NextTokenLoss, ReconstructionLoss
@@ -22,6 +25,7 @@ from arlib.transformer import Prior
 
 VALIDATED = 256  # how many held-out examples are measured on the way
 LARGE_VALIDATED = 32  # of large ones
+OVERFITTED = 1.02  # how many times the least bits of held-out tokens are too many at the end
 FILE_ORDER = "shuffled 7"  # in which a prior of any order speaks files, and samples where nothing else is asked for
 
 
@@ -79,11 +83,14 @@ def from_tokens(
 ) -> None:
     """Train a prior; follow the bits of held-out tokens, and samples that `decoder` (of the file `weights`) paints."""
 
+    followed: list[float] = []
+
     def validate() -> dict[str, float]:
         assert held_out is not None
         few = slice(None, None, max(1, len(held_out.grids) // VALIDATED))
         labels = None if held_out.labels is None else held_out.labels[few]
-        return {"valid bits per token": bits_of(model, held_out.grids[few], labels).mean().item()}
+        followed.append(bits_of(model, held_out.grids[few], labels).mean().item())
+        return {"valid bits per token": followed[-1]}
 
     shape = tuple(train.grids.shape[1:])
     sequences, labels = Sequences(train.grids), train.labels if model.classes is not None else None
@@ -93,12 +100,25 @@ def from_tokens(
     seconds = training.fit(NextTokenLoss(model), learned, settings, out, follow, resume, keep)
     if not training.first_process():
         return
+    tell_of_overfitting(followed)
     extra = {"tokenizer": f"sha256:{train.tokenizer}", "grid": "×".join(map(str, shape))}
     extra |= {"order": FILE_ORDER} if model.places is not None else {}
     path = cards.save(out, "prior", name, model, **extra)
     figures = {} if held_out is None else prior_figures(arlib.load_prior(str(path)), held_out.grids, held_out.labels)
     source = None if weights is None else data_of(str(weights))
     cards.write(path, model, seconds, settings, figures, "the data sets of tokens that the command names", source)
+
+
+def tell_of_overfitting(bits: Sequence[float]) -> None:
+    """Give a `Notice` where held-out tokens, followed at even distances, took clearly fewer bits earlier in the run."""
+    if bits and bits[-1] > OVERFITTED * min(bits):
+        best = bits.index(min(bits)) + 1
+        message = (
+            f"Held-out tokens took fewest bits, {min(bits):.3f}, after {best / len(bits):.0%} of what was followed, "
+            f"and {bits[-1]:.3f} at the end: this prior knows its examples by heart. Train with fewer --steps, or on "
+            "more of them."
+        )
+        warnings.warn(message, Notice, stacklevel=2)
 
 
 def from_classes(name: str, loss: ClassificationLoss, source: str, out: Path, settings: Settings, resume: bool) -> None:

@@ -29,6 +29,26 @@ def right_token(packed, bits, place, order="little", mask=True, shift=True, most
     return number & 2**bits - 1 if mask else number
 
 
+def cut_short(packed, bits, place):
+    few = packed[bits * place // 8 : bits * (place + 1) // 8]
+    return int.from_bytes(few, "little") >> bits * place % 8 & 2**bits - 1
+
+
+def masked_first(packed, bits, place):
+    few = packed[bits * place // 8 : math.ceil(bits * (place + 1) / 8)]
+    return (int.from_bytes(few, "little") & 2**bits - 1) >> bits * place % 8
+
+
+def from_the_highest_bit(packed, bits, place, weights=None):
+    row = np.unpackbits(np.frombuffer(packed, np.uint8))[bits * place : bits * (place + 1)].astype(int)
+    return int((row << (np.arange(bits) if weights is None else weights)).sum())
+
+
+def by_unpackbits(packed, bits, place):
+    """The highest bit first, of bytes and tokens."""
+    return from_the_highest_bit(packed, bits, place, np.arange(bits)[::-1])
+
+
 TOKENS = [
     (lambda packed, bits, place: None, "returns nothing yet"),
     (lambda packed, bits, place: right_token(packed, bits, place, mask=False), "what comes after it"),
@@ -38,8 +58,18 @@ TOKENS = [
     (lambda packed, bits, place: right_token(packed, bits, place, most=2), "you have read two"),
     (lambda packed, bits, place: right_token(packed, bits, place, most=1), "don't end in the byte"),
     (lambda packed, bits, place: right_token(packed, bits, max(place - 1, 0)), "the one before it"),
-    (lambda packed, bits, place: right_token(packed, bits, place + 1), "it begins with bit"),
-    (lambda packed, bits, place: right_token(packed, 10, place), "it begins with bit"),
+    (lambda packed, bits, place: right_token(packed, bits, place + 1), "the one after it"),
+    (lambda packed, bits, place: right_token(packed, 10, place), "ten bits for a token"),
+    (cut_short, "round its end up"),
+    (lambda packed, bits, place: right_token(packed, bits, place) - 1, "takes the 1 off last"),
+    (from_the_highest_bit, "the highest bit of each byte first"),
+    (by_unpackbits, "take it for the highest"),
+    (masked_first, "mask before you shift"),
+    (lambda packed, bits, place: packed[place], "a token isn't one"),
+    (
+        lambda packed, bits, place: right_token(packed, bits, place) ^ 1,
+        "it goes from bit 0 of byte 0 to bit 1 of byte 1",
+    ),
     (lambda packed, bits, place: tokenset.unpack(packed, bits, place + 1)[place], "go through the whole file"),
     (lambda packed, bits, place: packed[place : place + 2], "one finite number"),
     (lambda packed, bits: 0, "raised TypeError"),
@@ -94,6 +124,19 @@ def elsewhere(tokens, top, bottom, left, right, reach):
     return torch.where(kept < 0, kept, tokens[: bottom - top, : right - left])
 
 
+def rows_alone(tokens, top, bottom, left, right, reach):
+    part = tokens[top:bottom, left:right].clone()
+    part[: reach if top else 0] = -1
+    part[len(part) - (reach if bottom < len(tokens) else 0) :] = -1
+    return part
+
+
+def strictly(tokens, top, bottom, left, right, reach):
+    kept = right_crop(tokens, top, bottom, left, right, reach)
+    kept[reach if top else 0] = -1
+    return kept
+
+
 CROPS = [
     (lambda tokens, a, b, c, d, reach: None, "returns nothing yet"),
     (lambda tokens, a, b, c, d, reach: tokens[a:b, c:d], "those near a cut can't be known"),
@@ -101,6 +144,9 @@ CROPS = [
     (lambda tokens, a, b, c, d, reach: right_crop(tokens, a, b, c, d, reach + 1), "too many at each cut"),
     (lambda tokens, a, b, c, d, reach: right_crop(tokens, a, b, c, d, max(reach - 1, 0)), "keep one row or column"),
     (negative_zero, "begins at 0"),
+    (rows_alone, "the first patch that was cut off on its left is 1 away"),
+    (strictly, "no patch that was cut off is within reach"),
+    (lambda tokens, a, b, c, d, reach: right_crop(tokens, a, b, c, d, reach).clamp(min=0), "has to be -1: the first"),
     (elsewhere, "aren't those of the crop's places"),
     (lambda tokens, a, b, c, d, reach: right_crop(tokens, a, b, c, d, 5), "has to be"),
     (lambda tokens, a, b, c, d, reach: tokens[a + reach : b - reach, c + reach : d - reach], "the shape is"),
@@ -121,6 +167,16 @@ def of_the_next(tokens):
     return 1 + same
 
 
+def of_the_earlier(tokens):
+    same = (tokens[:, None] == tokens[None]).long().cumprod(2).sum(2)
+    return 1 + same.tril(-1).amax(1)
+
+
+def by_equal_places(tokens):
+    same = (tokens[:, None] == tokens[None]).sum(2)
+    return 1 + same.fill_diagonal_(0).amax(1)
+
+
 def by_single_places(tokens):
     counts = torch.stack([(tokens[:, None, k] == tokens[None, :, k]).sum(1) for k in range(tokens.shape[1])], 1)
     alone = counts == 1
@@ -131,7 +187,10 @@ NAMES = [
     (lambda tokens: None, "returns nothing yet"),
     (lambda tokens: right_names(tokens) - 1, "one more tells it"),
     (lambda tokens: right_names(tokens).clamp(max=tokens.shape[1]), "a row with a twin"),
-    (of_the_next, "and it is"),
+    (of_the_next, "row 1 and row 0 have their first 2 tokens in common"),
+    (of_the_earlier, "earlier rows only"),
+    (lambda tokens: torch.full((len(tokens),), tokens.shape[1] + 1), "compare each row with itself"),
+    (by_equal_places, "no other row begins with the first token of row 2"),
     (by_single_places, "single places"),
     (lambda tokens: right_names(tokens).tolist(), "a tensor is asked for"),
     (lambda tokens: right_names(tokens).max(), "the shape is"),
@@ -146,6 +205,13 @@ SIZES = [
     (494_526, "int16"),
     (370_903, "twelve bits"),
     (3_214_211, "these are bits"),
+    (494_494, "And the header is missing"),
+    (1_978_008, "int64"),
+    (247_279, "256 codes"),
+    (309_091, "1,024 codes"),
+    (434, "one grid"),
+    (401_807, "the widths of its fields"),
+    (379_794.12, "a whole number of bits"),
     (379_795, "a whole number of bits"),
     (192_032, "another number of bytes"),  # the chapter's own file
     ("many", "one finite number"),

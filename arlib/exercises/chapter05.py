@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -48,34 +48,51 @@ def token_at(answer: Callable) -> str:
             "every token is right, but you go through the whole file for each. Eighteen bits lie in at most "
             "three bytes: read packed[first:last], and no more."
         )
-    return "every token, from no more bytes than hold it; a file of any size can be read in the middle."
+    return f"every token, and never more than {most} bytes read for one; a file of any size can be read in the middle."
+
+
+def _mistaken(packed: bytes, bits: int, place: int, tokens: list[int]) -> list[tuple[int, str]]:
+    """What each of the usual mistakes reads at a place, and what to say of it."""
+    start, low = divmod(bits * place, 8)
+    mask, size = 2**bits - 1, -(-(low + bits) // 8)
+    here, token = packed[start : start + size], tokens[place]
+    row = np.unpackbits(np.frombuffer(here, np.uint8))[low : low + bits].astype(np.int64)  # from the highest bit
+    ten = int.from_bytes(packed[10 * place // 8 : -(-10 * (place + 1) // 8)], "little") >> 10 * place % 8 & 1023
+
+    def read(count: int, order: Literal["little", "big"] = "little") -> int:
+        return int.from_bytes(here[:count], order)
+
+    return [
+        (read(3) & mask, "the token begins inside a byte: shift what lies below it out."),
+        (read(1) >> low & mask, "some tokens don't end in the byte they begin in."),
+        (read(2) >> low & mask, "some tokens lie in three bytes, and you have read two."),
+        (read((low + bits) // 8) >> low & mask, "your slice ends before the token's last bits: round its end up."),
+        (read(3, "big") >> low & mask, BIG),
+        (read(3, "big") >> -(low + bits) % 8 & mask, BIG),
+        (int((row << np.arange(len(row))).sum()), "you take the highest bit of each byte first; the lowest is first."),
+        ((read(3) & mask) >> low, "you mask before you shift: the shift then throws bits of the token away."),
+        (token - 1, "each is one too small. `% 2**bits - 1` takes the 1 off last: write `% 2**bits`."),
+        (packed[place], "that's a byte, and a token isn't one: it begins at bit bits · place."),
+        (tokens[max(place - 1, 0)], "that's the one before it: the first token is token 0."),
+        (tokens[min(place + 1, len(tokens) - 1)], "that's the one after it: token 0 begins at bit 0."),
+        (ten, "you read ten bits for a token, and `bits` is another number."),
+    ]
 
 
 def _why_not(found: list, packed: bytes, bits: int, places: list[int], tokens: list[int]) -> str:
-    def all_are(mistake: Callable[[int, bytes, int], int]) -> bool:
-        """Whether a mistake, made of the first bit's place in its byte, three bytes and the place, gives all found."""
-        parts = [(bits * place % 8, (packed[bits * place // 8 :] + b"\0")[:3], place) for place in places]
-        return found == [mistake(*part) for part in parts]
-
-    mask = 2**bits - 1
-    mistakes: dict[str, Callable[[int, bytes, int], int]] = {
-        "the token begins inside a byte: shift what lies below it out.": lambda _, few, __: (
-            int.from_bytes(few, "little") & mask
-        ),
-        "some tokens don't end in the byte they begin in.": lambda low, few, _: few[0] >> low & mask,
-        "some tokens lie in three bytes, and you have read two.": lambda low, few, _: (
-            (few[0] + 256 * few[1]) >> low & mask
-        ),
-        BIG: lambda low, few, _: int.from_bytes(few[: -(-(low + bits) // 8)], "big") >> low & mask,
-        "that's the one before it: the first token is token 0.": lambda _, __, place: tokens[max(place - 1, 0)],
-    }
     wrong = next(k for k, place in enumerate(places) if found[k] != tokens[place])
     place, token = places[wrong], tokens[places[wrong]]
-    if any(given > mask for given in found) and [int(given) & mask for given in found] == [tokens[k] for k in places]:
+    over = [int(given) & (2**bits - 1) for given in found]
+    if over != found and over == [tokens[k] for k in places]:
         return f"for token {place} of {bits} bits what comes after it is still there: keep its own bits alone."
     case = f"for token {place} of {bits} bits you get {str(found[wrong])[:12]}, and it is {token}"
-    start = f"it begins with bit {bits * place % 8} of byte {bits * place // 8}."
-    return f"{case}: {next((reason for reason, mistake in mistakes.items() if all_are(mistake)), start)}"
+    # The last place is left out: what would come after it is in no file.
+    cases = zip(*(_mistaken(packed, bits, k, tokens) for k in places[:-1]), strict=True)
+    for each in cases:
+        if [value for value, _ in each] == found[:-1]:
+            return f"{case}: {each[0][1]}"
+    (byte, bit), (last, end) = divmod(bits * place, 8), divmod(bits * (place + 1) - 1, 8)
+    return f"{case}: it goes from bit {bit} of byte {byte} to bit {end} of byte {last}."
 
 
 # ---- Exercise 2: six ways to store and load --------------------------------------------------------------------------
@@ -133,6 +150,21 @@ def _crop(
     return part
 
 
+def _nearest_cut(row: int, column: int, box: tuple[int, int, int, int], shape: tuple[int, int], reach: int) -> str:
+    """In words, how far a place of the crop is from the nearest cut; the picture's own edges are none."""
+    top, bottom, left, right = box
+    cuts = [
+        (row + 1, "above it", top > 0),
+        (bottom - top - row, "below it", bottom < shape[0]),
+        (column + 1, "on its left", left > 0),
+        (right - left - column, "on its right", right < shape[1]),
+    ]
+    far, side = min(((far, side) for far, side, cut in cuts if cut), default=(99, ""))
+    if far <= reach:
+        return f"the first patch that was cut off {side} is {far} away, which the encoder sees."
+    return "no patch that was cut off is within reach."
+
+
 @checker
 def crop(answer: Callable) -> str:
     """Exercise 3: the tokens that a crop keeps, and -1 for those that only the encoder can tell."""
@@ -151,7 +183,7 @@ def crop(answer: Callable) -> str:
             (tokens[box[0] : box[1], box[2] : box[3]], "every token is kept, and those near a cut can't be known."),
             (
                 _crop(tokens, box, reach, edges=False),
-                "the picture's own edges aren't cuts: what is out there is the same.",
+                "the picture's own edges aren't cuts: the padding was there before.",
             ),
             (_crop(tokens, box, reach + 1), "you give up one row or column too many at each cut."),
             (_crop(tokens, box, max(reach - 1, 0)), "you keep one row or column too many at each cut."),
@@ -160,11 +192,13 @@ def crop(answer: Callable) -> str:
         for mistake, reason in mistakes:
             if torch.equal(given, mistake):
                 raise Wrong(case + reason)
-        if not torch.equal(given[given >= 0], tokens[box[0] : box[1], box[2] : box[3]][given >= 0]):
+        both = (given >= 0) & (right >= 0)
+        if not torch.equal(given[both], right[both]):
             raise Wrong(case + "the tokens that you keep aren't those of the crop's places.")
         row, column = (given != right).nonzero()[0].tolist()
         raise Wrong(
-            f"{case}row {row}, column {column} of the crop is {given[row, column]} and has to be {right[row, column]}."
+            f"{case}row {row}, column {column} of the crop is {given[row, column]} and has to be {right[row, column]}: "
+            + _nearest_cut(row, column, box, (16, 24), reach)
         )
     return "what lies within reach of a cut is unknown, and the picture's own edges are no cuts."
 
@@ -172,17 +206,15 @@ def crop(answer: Callable) -> str:
 # ---- Exercise 4: how many tokens name a frame ------------------------------------------------------------------------
 
 
+def _shared(tokens: torch.Tensor) -> list[list[int]]:
+    """How many tokens from the first on each two of N rows have in common: N lists of N numbers."""
+    rows, length = tokens.tolist(), tokens.shape[1]
+    return [[next((k for k in range(length) if one[k] != other[k]), length) for other in rows] for one in rows]
+
+
 def _named(tokens: torch.Tensor) -> list[int]:
-    rows = [tuple(row) for row in tokens.tolist()]
-    length = len(rows[0])
-
-    def shared(one: tuple[int, ...], other: tuple[int, ...]) -> int:
-        return next((k for k in range(length) if one[k] != other[k]), length)
-
-    return [
-        1 + max(shared(one, other) for place, other in enumerate(rows) if place != here)
-        for here, one in enumerate(rows)
-    ]
+    shared = _shared(tokens)
+    return [1 + max(count for place, count in enumerate(row) if place != here) for here, row in enumerate(shared)]
 
 
 @checker
@@ -202,16 +234,24 @@ def named_by(answer: Callable) -> str:
         case = f"for {tokens.tolist()}" if tokens.numel() < 13 else f"for {len(tokens)} rows"
         alone = [[(row[k] == tokens[:, k]).sum() == 1 for k in range(tokens.shape[1])] for row in tokens]
         single = torch.tensor([next((k + 1 for k, one in enumerate(row) if one), len(row) + 1) for row in alone])
-        twins = right.clamp(max=tokens.shape[1])
+        shared, longest = _shared(tokens), tokens.shape[1]
+        twins = right.clamp(max=longest)
+        before = torch.tensor([1 + max([0, *row[:here]]) for here, row in enumerate(shared)])
         mistakes = [
             (right - 1, "you count the tokens that a row shares; one more tells it from all others."),
             (single, "you look at single places; all tokens from the first on count together."),
-            (twins, f"a row with a twin isn't singled out by all its tokens: that is {tokens.shape[1] + 1} here."),
+            (torch.full_like(right, longest + 1), "you compare each row with itself as well, and it's its own twin."),
+            (before, "you look at earlier rows only; those that come later begin alike as well."),
+            (twins, f"a row with a twin isn't singled out by all its tokens: that is {longest + 1} here."),
         ]
         for mistake, reason in mistakes:
             if torch.equal(given, mistake):
                 raise Wrong(f"{case} you get {given.tolist()}: {reason}")
-        raise Wrong(f"{case} you get {given.tolist()}, and it is {right.tolist()}.")
+        row = int((given != right).nonzero()[0])
+        count, other = max((count, place) for place, count in enumerate(shared[row]) if place != row)
+        told = f"row {row} and row {other} have their first {count} tokens in common"
+        told = told if count else f"no other row begins with the first token of row {row}"
+        raise Wrong(f"{case} you get {given.tolist()}, and it is {right.tolist()}: {told}.")
     return "the fewest tokens that no other row begins with."
 
 
@@ -231,6 +271,11 @@ def size(answer: Any) -> str:
         (grids * math.ceil(places * bits / 8), "you fill up a byte after every grid; and the header is missing."),
         (header + grids * math.ceil(places * bits / 8), "you fill up a byte after every grid. Only the last one is."),
         (header + grids * places * 2, "that is int16; 5,000 codes take fewer bits."),
+        (grids * places * 2, "that is int16; 5,000 codes take fewer bits. And the header is missing."),
+        (header + grids * places * 8, "that is int64, as in memory; 5,000 codes take fewer bits."),
+        (header + grids * places, "that is a byte for each token, and a byte has room for 256 codes."),
+        (header + math.ceil(grids * places * 10 / 8), "ten bits hold 1,024 codes, and there are 5,000."),
+        (header + math.ceil(places * bits / 8), "that is a file with one grid."),
         (header + math.ceil(grids * places * 12 / 8), "twelve bits hold 4,096 codes, and there are 5,000."),
         (header + math.ceil(grids * places * math.log2(codes) / 8), "a token has a whole number of bits in this file."),
         (grids * places * bits, "these are bits."),
@@ -238,6 +283,8 @@ def size(answer: Any) -> str:
     if given == right:
         return f"{right:,} bytes: {header} and {grids * places * bits:,} bits, filled up once, at the end."
     for mistake, reason in mistakes:
-        if math.isclose(given, mistake, rel_tol=0, abs_tol=0.6):
+        if math.isclose(given, mistake, rel_tol=0, abs_tol=0.9):
             raise Wrong(reason)
+    if abs(given - right) < 2 * header:
+        raise Wrong("the tokens seem right, and the header isn't: add up the widths of its fields.")
     raise Wrong("it's another number of bytes. How many bits does one token need, and how many tokens are there?")

@@ -12,7 +12,7 @@ import torch
 from lightning_fabric import Fabric
 
 from arlib import checkpoints, codec, data, sampling, training
-from arlib.cli import coding, report
+from arlib.cli import listing, report
 from arlib.data import DataError
 from arlib.storage import write_atomically
 from arlib.training import NextTokenLoss, Settings, fit
@@ -209,7 +209,7 @@ def test_what_a_folder_holds_and_is_not_read_is_counted_and_said(tmp_path):
 
 def test_an_ending_in_capitals_is_one_too(tmp_path):
     (tmp_path / "A.PTB").touch()
-    assert coding.ptb_files(tmp_path) == [tmp_path / "A.PTB"]
+    assert listing.ptb_files(tmp_path) == [tmp_path / "A.PTB"]
 
 
 def test_a_terminal_of_ascii_gets_a_question_mark(tmp_path):

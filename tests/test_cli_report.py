@@ -1,6 +1,7 @@
 """The tables of `evaluate`: each figure again, by another way."""
 
 import io
+import re
 
 import pytest
 import torch
@@ -8,15 +9,15 @@ from rich.console import Console
 
 import arlib
 from arlib import data
-from arlib.cli import report
+from arlib.cli import report, sources
 
 
 @pytest.fixture
 def few_frames(monkeypatch):
     """Five frames of valid for every split, as the real ones take minutes."""
-    frames = data.load("supertuxkart", "valid")[::60]
-    monkeypatch.setattr(data, "load", lambda name, split: frames)
-    return frames
+    paths = data.files("supertuxkart", "valid")[::60]
+    monkeypatch.setattr(data, "files", lambda name, split: paths)
+    return torch.stack([data.read_image(path) for path in paths])
 
 
 def rendered(table) -> str:
@@ -27,7 +28,8 @@ def rendered(table) -> str:
 
 def test_the_figures_of_a_split(few_frames):
     tokenizer, prior = arlib.load_tokenizer("book"), arlib.load_prior("book")
-    text = rendered(report.pipeline_table(tokenizer, prior, "a title"))
+    parts = {split: sources.of_set("supertuxkart", split) for split in data.SPLITS}
+    text = rendered(report.pipeline_table(parts, tokenizer, prior, "a title"))
     grids = tokenizer.encode(few_frames)
     again = tokenizer.decode(grids)
     errors = ((few_frames.double() - again.double()) / 255).square().flatten(1).mean(1)
@@ -44,6 +46,7 @@ def test_the_figures_of_a_split(few_frames):
         f"{600 * bits:,.1f}",
     ]
     assert [cell.strip() for cell in row.split("│")[2:-1]] == figures
+    assert re.search(r"[1-9][\d.,]* pictures a second\.", text)
     assert all(split in text for split in data.SPLITS)
 
 

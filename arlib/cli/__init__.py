@@ -5,6 +5,7 @@ help nor a refusal needs it.
 """
 
 import io
+import os
 import sys
 import warnings
 
@@ -49,11 +50,23 @@ def main() -> None:
         complain(str(error))
     if code == INTERRUPTED:
         complain("interrupted.", INTERRUPTED)
-    sys.exit(code or 0)
+    leave(code or 0)
 
 
 def complain(message: str, code: int = 2) -> None:
     say(message)
+    leave(code)
+
+
+def leave(code: int) -> None:
+    """End with that exit code, once standard output has taken all; where it can't, as on a full disk, with 2."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python would try it again, and fail with 120
+        if not code:
+            code = 2
+            say(f"{error.strerror}.")
     sys.exit(code)
 
 

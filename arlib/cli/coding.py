@@ -4,12 +4,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from arlib import checkpoints, codec, data
 from arlib.cli.common import check_unwritten, data_of
+from arlib.cli.terminal import metered
 from arlib.codec import BATCH, CodecError
 from arlib.data import DataError
 
@@ -69,49 +68,42 @@ def convert(
     read: Callable[[Path], S],
     code: Callable[[list[S]], Sequence[T | DataError]],
     write: Callable[[Path, T], None],
-) -> list[tuple[Path, Path]]:
-    """Read, code and write a batch of files at a time, with a bar on standard error; give the pairs that are done.
+) -> tuple[list[tuple[Path, Path]], str]:
+    """Read, code and write a batch of files at a time, with a bar on standard error.
 
-    A bad file does not keep the others from being done. Its `DataError` is raised after them; of several, one that
-    tells how many and what is wrong with the first.
+    Give the pairs that are done and their pace in words. A bad file does not keep the others from being done. Its
+    `DataError` is raised after them; of several, one that tells how many and what is wrong with the first.
     """
-    done, errors = [], []
-    batches = [pairs[first : first + BATCH] for first in range(0, len(pairs), BATCH)]
-    screen = Console(stderr=True)
-    for batch in track(batches, doing, console=screen, transient=True, disable=not screen.is_terminal):
-        inputs = [attempt(read, path) for path, _ in batch]
-        good = [each for each in inputs if not isinstance(each, DataError)]
-        coded = iter(code(good) if good else [])
-        for (path, target), each in zip(batch, inputs, strict=True):
-            result = each if isinstance(each, DataError) else next(coded)
-            if isinstance(result, CodecError):
-                result = DataError(f"{path}: {result}")
-            error = result if isinstance(result, DataError) else attempt(write, target, result)
-            if error is None:
-                done.append((path, target))
-            else:
-                errors.append(error)
-    if errors and len(pairs) > 1:
-        raise DataError(f"{len(errors)} of {len(pairs)} files failed, the others are written. The first: {errors[0]}")
-    if errors:
-        raise errors[0]
-    return done
+    done, failed, first = [], 0, None
+    with metered(doing, len(pairs)) as meter:
+        for start in range(0, len(pairs), BATCH):
+            batch = pairs[start : start + BATCH]
+            inputs = [attempt(read, path) for path, _ in batch]
+            good = [each for each in inputs if not isinstance(each, DataError)]
+            coded = iter(code(good) if good else [])
+            for (path, target), each in zip(batch, inputs, strict=True):
+                result = each if isinstance(each, DataError) else next(coded)
+                if isinstance(result, CodecError):
+                    result = DataError(f"{path}: {result}")
+                error = result if isinstance(result, DataError) else attempt(write, target, result)
+                if error is None:
+                    done.append((path, target))
+                else:
+                    failed, first = failed + 1, first or error
+            meter.advance(len(batch))
+    if first is not None and len(pairs) > 1:
+        raise DataError(f"{failed:,} of {len(pairs):,} files failed, the others are written. The first: {first}")
+    if first is not None:
+        raise first
+    return done, meter.pace
 
 
 def attempt(function: Callable[..., T], *arguments: object) -> T | DataError:
-    """What the function returns, or the `DataError` that it raises."""
+    """What the function returns, or the `DataError` that it raises, without what the function knew, as a picture."""
     try:
         return function(*arguments)
     except DataError as error:
-        return error
-
-
-def ptb_files(folder: Path) -> list[Path]:
-    """The `.ptb` files of a folder and of those below it; `DataError` if there is none."""
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".ptb" and not path.is_dir())
-    if not paths:
-        raise DataError(f"{folder} holds no .ptb file.")
-    return paths
+        return error.with_traceback(None)
 
 
 def read_file(path: Path) -> bytes:

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from arlib.cli.options import Force
+from arlib.cli.terminal import console
 from arlib.storage import DataError
 
 app = typer.Typer()
-console = Console(markup=False, emoji=False)  # names of files are as they are
 
 Sources = Annotated[list[Path], typer.Argument(metavar="IN...", help="Files, or folders of them.")]
 TokenizerName = Annotated[str | None, typer.Option("--tokenizer", help="The prior's own, if left out.")]
@@ -46,10 +45,10 @@ def compress(
 
     import arlib
     from arlib import data, dial
-    from arlib.cli import coding
+    from arlib.cli import coding, listing
     from arlib.cli.common import counted, label_number
 
-    pairs = coding.plan(sources, out, ".ptb", data.folder_files, force)
+    pairs = coding.plan(sources, out, ".ptb", listing.image_files, force)
     prior = dial.DIALLED if dialled else prior or dial.PLAIN
     model = arlib.load_codec(prior, tokenizer)
     if quality is not None:
@@ -65,10 +64,11 @@ def compress(
         labels = None if number is None else torch.full((len(images),), number)
         return model.compress_batch(torch.stack(images), labels)
 
-    done = coding.convert(pairs, "compressing", read, code, coding.write_bytes)
+    done, pace = coding.convert(pairs, "compressing", read, code, coding.write_bytes)
     before, after = (sum(pair[which].stat().st_size for pair in done) for which in (0, 1))
     console.print(
-        f"{out}: {after:,} bytes in {counted(len(done), 'file')}, {before / after:.1f} times smaller than {before:,}."
+        f"{out}: {after:,} bytes in {counted(len(done), 'file')}, {before / after:.1f} times smaller than {before:,}. "
+        f"{pace}."
     )
 
 
@@ -89,11 +89,11 @@ def decompress(
 
     import arlib
     from arlib import codec, data
-    from arlib.cli import coding, sharpening
+    from arlib.cli import coding, listing, sharpening
     from arlib.cli.common import counted
     from arlib.sharp import check_share
 
-    pairs = coding.plan(sources, out, ".png", coding.ptb_files, force)
+    pairs = coding.plan(sources, out, ".png", listing.ptb_files, force)
     check_share(share)
     load = functools.cache(lambda name: arlib.load_codec(name, tokenizer))
     sharper = functools.cache(lambda name: sharpening.decoder_for(name, tokenizer, decoder) if share else None)
@@ -110,8 +110,8 @@ def decompress(
                 results |= zip(same, sharpening.decompress(load(name), some, sharper(name), share), strict=True)
         return [results[number] for number in range(len(files))]
 
-    done = coding.convert(pairs, "decompressing", coding.read_file, code, data.write_image)
-    console.print(f"{out}: {counted(len(done), 'picture')}." if out.is_dir() else f"{out}: one picture.")
+    done, pace = coding.convert(pairs, "decompressing", coding.read_file, code, data.write_image)
+    console.print(f"{out}: {counted(len(done), 'picture') if out.is_dir() else 'one picture'}. {pace}.")
 
 
 @app.command()

@@ -1,16 +1,17 @@
 """`python -m arlib generate`: new pictures from a prior, or what it makes of a part of one."""
 
+import itertools
+import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from arlib.cli.options import MOST_COUNT, Force, Seed
+from arlib.cli.terminal import console, pace
 from arlib.storage import DataError
 
 app = typer.Typer()
-console = Console(markup=False, emoji=False)  # names of files are as they are
 
 
 @app.command()
@@ -55,6 +56,7 @@ def generate(
     from arlib.cli.common import check_spoken, check_unwritten, counted, data_of, label_number, read_picture
     from arlib.cli.completing import places_in, to_draw
     from arlib.cli.scoring import order_of
+    from arlib.tokenizer import BATCH
 
     sampling.check_settings(temperature, top_k, top_p)
     model, decoder, grid = arlib.load_pipeline(prior, tokenizer)
@@ -70,20 +72,22 @@ def generate(
         tokens = orders.raster(decoder.encode(image[None]))[0]
         known = torch.where(places_in(drawn, decoder, grid), -1, tokens)
     spoken = order_of(order or header.get("order", "raster"), count, model.length, seed)
+    begun = time.perf_counter()
     with console.status(f"sampling {count} pictures"):
         options = {"known": known, "order": spoken, "label": number, "guidance": guidance, "at_once": at_once}
         tokens = sampling.generate(model, count, seed, temperature, top_k, top_p, **options)  # type: ignore[arg-type]
-        images = decoder.decode(orders.unraster(tokens, *grid))
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"{out} cannot be made: {error.strerror}.") from None
-    for place, image in enumerate(images):
+    parts = (decoder.decode(orders.unraster(some, *grid)) for some in tokens.split(BATCH))
+    for place, image in enumerate(itertools.chain.from_iterable(parts)):
         data.write_image(picture_of(out, place), image)
+    seconds = time.perf_counter() - begun
     labels = None if number is None else torch.full((count,), number)
     read = tokens if spoken is None else orders.arrange(tokens, spoken)
     bits = metrics.bits(model, read, order=spoken, label=labels).sum(1).mean()
-    console.print(f"{out}: {counted(count, 'new picture')}, {bits:,.0f} bits each on average.")
+    console.print(f"{out}: {counted(count, 'new picture')}, {bits:,.0f} bits each on average. {pace(count, seconds)}.")
 
 
 def picture_of(out: Path, place: int) -> Path:

@@ -1,16 +1,19 @@
 """`python -m arlib tokenize`, `reconstruct` and `evaluate`: pictures and their tokens."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from arlib.cli.options import Force
+from arlib.cli.terminal import Meter, console, metered
 from arlib.storage import DataError
 
+if TYPE_CHECKING:
+    import torch
+
 app = typer.Typer()
-console = Console(markup=False, emoji=False)  # names of files are as they are
 
 TokenizerName = Annotated[str, typer.Option("--tokenizer", help="Name, hash or file of the tokenizer.")]
 DATA_SET = "supertuxkart, digits or cifar10; what the tokenizer has learned, if left out."
@@ -44,13 +47,13 @@ def tokenize(
 
     import arlib
     from arlib import checkpoints, data, tokenset
-    from arlib.cli import examples
+    from arlib.cli import sources
     from arlib.cli.common import check_fits, check_unwritten, counted, data_of, shape_of
-    from arlib.cli.report import usage
+    from arlib.cli.report import Codes
 
     check_unwritten([out], force)
     weights = checkpoints.find("tokenizer", tokenizer)
-    model, labels = arlib.load_tokenizer(tokenizer), None
+    model = arlib.load_tokenizer(tokenizer)
     model.check_quality(quality, 1)
     named, name = name is not None, name or data_of(tokenizer)
     from_set = source in data.SETS.get(name, ()) or (named and name != "supertuxkart")
@@ -59,26 +62,32 @@ def tokenize(
     if from_set:
         data.check_split(name, source)
         check_fits(model, name)
-        paths, images = data.files(name, source), data.load(name, source)
-        labels = data.labels(name, source) if name in data.CLASSES else None
+        pictures = sources.of_set(name, source, moved)
     else:
-        paths, images = data.read_images(data.folder_files(source), *shape_of(tokenizer))
-    with console.status(counted(len(images), "picture")):
-        images = images.flip(2) if mirror else images
-        images = images if moved is None else examples.moved(images, name, moved)
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
-            grids = model.encode(images, quality)
-    if model.qualities:
-        labels = torch.full((len(grids),), model.qualities - 1 if quality is None else quality)
-    tokenset.write(out, grids, model.codebook_size, checkpoints.sha256(weights), labels)
+        pictures = sources.of_folder(source, *shape_of(tokenizer))
+    codes, before = Codes(model), 0
+    kinds: set[str] = set()
+    setting = model.qualities - 1 if quality is None else quality
+
+    def grids(meter: Meter) -> "Iterator[tuple[torch.Tensor, torch.Tensor | None]]":
+        nonlocal before
+        for batch in pictures.batches():
+            images = batch.images.flip(2) if mirror else batch.images
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
+                tokens = model.encode(images, quality)
+            codes.see(tokens)
+            before += sum(path.stat().st_size for path in batch.paths) if batch.paths else images.numel()
+            kinds.update(path.suffix.lstrip(".").upper() for path in batch.paths)
+            meter.advance(len(images))
+            yield tokens, torch.full((len(images),), setting) if model.qualities else batch.labels
+
+    with metered("tokenizing", pictures.count) as meter:
+        tokenset.write_batches(out, grids(meter), model.codebook_size, checkpoints.sha256(weights))
     after = out.stat().st_size
-    before, kinds = images.numel(), "pixels"
-    if name == "supertuxkart" or not from_set:
-        before = sum(path.stat().st_size for path in paths)
-        kinds = "/".join(sorted({path.suffix.lstrip(".").upper() for path in paths}))
     console.print(
-        f"{out}: {counted(len(grids), 'picture')} in {after:,} bytes, {before / after:.1f} times smaller than the "
-        f"{before:,} bytes of {kinds}. {usage(model, grids):.1%} of {model.codebook_size:,} codes occur."
+        f"{out}: {counted(meter.count, 'picture')} in {after:,} bytes, {before / after:.1f} times smaller than the "
+        f"{before:,} bytes of {'/'.join(sorted(kinds)) or 'pixels'}. {codes.share:.1%} of {model.codebook_size:,} "
+        f"codes occur. {meter.pace}."
     )
 
 
@@ -109,23 +118,38 @@ def reconstruct(
 def evaluate(
     tokenizer: Annotated[str | None, typer.Option(help="The prior's own, if left out; alone without --prior.")] = None,
     prior: Annotated[str | None, typer.Option(help="Name, hash or file of the prior; book without both.")] = None,
-    name: Annotated[str | None, typer.Option("--data", help=DATA_SET)] = None,
+    name: Annotated[str | None, typer.Option("--data", help=f"{DATA_SET[:-1]}; or a folder of images.")] = None,
+    split: Annotated[str | None, typer.Option(help="One split of the data set alone.")] = None,
 ) -> None:
-    """Measure a tokenizer, and a prior with it, on every split of a data set."""
+    """Measure a tokenizer, and a prior with it, on every split of a data set, or on a folder of images.
+
+    Without any option: the book's own, and its auto-encoders.
+    """
     import arlib
     from arlib import checkpoints, data
-    from arlib.cli.common import check_fits, data_of
+    from arlib.cli import sources
+    from arlib.cli.common import check_fits, data_of, shape_of
     from arlib.cli.report import evaluation_tables
 
-    if name is not None and name not in data.SETS:
-        raise DataError(f"There is no data set {name!r}; there are {', '.join(data.SETS)}.")
+    folder = name if name is not None and name not in data.SETS and Path(name).is_dir() else None
+    if folder is None and name is not None and name not in data.SETS:
+        raise DataError(f"There is no data set {name!r}; there are {', '.join(data.SETS)}, and folders of images.")
+    if folder is not None and split is not None:
+        raise DataError(f"{folder} is a folder, which has no splits: leave --split out.")
+    everything = (tokenizer, prior, name, split) == (None, None, None, None)
     if tokenizer is not None and prior is None:
         model, language, title, weights = arlib.load_tokenizer(tokenizer), None, f"Tokenizer {tokenizer}", tokenizer
     else:
         language, model, _ = arlib.load_pipeline(prior or "book", tokenizer)
         title = f"Prior {prior or 'book'} and its tokenizer"
         weights = tokenizer or checkpoints.read_header(checkpoints.find("prior", prior or "book"))["tokenizer"]
-    name = name or data_of(weights)
-    check_fits(model, name)
-    for table in evaluation_tables(name, model, language, title):
+    if folder is not None:
+        parts = {folder: sources.of_folder(folder, *shape_of(weights))}
+    else:
+        name = name or data_of(weights)
+        check_fits(model, name)
+        if split is not None:
+            data.check_split(name, split)
+        parts = {each: sources.of_set(name, each) for each in ([split] if split else data.SETS[name])}
+    for table in evaluation_tables(parts, model, language, title, everything):
         console.print(table)

@@ -3,17 +3,17 @@
 from collections.abc import Iterator
 
 import torch
-from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 import arlib
 from arlib import data, metrics, orders
+from arlib.cli import sources
+from arlib.cli.sources import Source
+from arlib.cli.terminal import Meter, metered, pace
 from arlib.judges import Judge
 from arlib.tokenizer import ImageTokenizer
 from arlib.transformer import Prior
 
-BATCH = 64  # how many pictures are measured at a time
 AUTOENCODERS = ["linear-5", "conv-5", "linear-10", "conv-10", "linear-25", "conv-25"]
 
 
@@ -30,16 +30,34 @@ def tokenizer_figures(tokenizer: ImageTokenizer, images: torch.Tensor) -> dict[s
     return figures
 
 
-def usage(tokenizer: ImageTokenizer, tokens: torch.Tensor) -> float:
-    """The share of the codes that occur among tokens as `encode` gives them; of several codebooks, their mean."""
-    shares = usages(tokenizer, tokens)
-    return sum(shares) / len(shares)
-
-
 def usages(tokenizer: ImageTokenizer, tokens: torch.Tensor) -> list[float]:
     """The share of each codebook's codes that occur among tokens as `encode` gives them."""
-    books = tokens.unbind(-1) if tokenizer.token_dims == 4 else [tokens]
-    return [metrics.codebook_usage(book, tokenizer.codebook_size) for book in books]
+    codes = Codes(tokenizer)
+    codes.see(tokens)
+    return codes.shares
+
+
+class Codes:
+    """Which codes of each codebook have occurred so far, among tokens as `encode` gives them."""
+
+    def __init__(self, tokenizer: ImageTokenizer):
+        self.several = tokenizer.token_dims == 4
+        books = tokenizer.quantizer.codebooks if self.several and tokenizer.quantizer is not None else 1
+        self.seen = torch.zeros(books, tokenizer.codebook_size, dtype=torch.bool)
+
+    def see(self, tokens: torch.Tensor) -> None:
+        for seen, book in zip(self.seen, tokens.unbind(-1) if self.several else [tokens], strict=True):
+            seen[book.flatten()] = True
+
+    @property
+    def shares(self) -> list[float]:
+        """The share of each codebook's codes that have occurred."""
+        return [int(seen.sum()) / len(seen) for seen in self.seen]
+
+    @property
+    def share(self) -> float:
+        """Their mean."""
+        return sum(self.shares) / len(self.shares)
 
 
 def judge_figures(judge: Judge, name: str) -> dict[str, str]:
@@ -78,57 +96,69 @@ def bits_of(prior: Prior, grids: torch.Tensor, labels: torch.Tensor | None = Non
     return metrics.bits(prior, tokens, 64, order, labels if prior.classes is not None else None)
 
 
-def evaluation_tables(name: str, tokenizer: ImageTokenizer, prior: Prior | None, title: str) -> Iterator[Table]:
-    """A table for tokenizer and prior on every split of a data set; for the frames, one for the auto-encoders too."""
-    yield pipeline_table(tokenizer, prior, title, name)
-    if name == "supertuxkart":
+def evaluation_tables(
+    parts: dict[str, Source], tokenizer: ImageTokenizer, prior: Prior | None, title: str, autoencoders: bool
+) -> Iterator[Table]:
+    """A table for tokenizer and prior on every part of a data set; if asked for, one for the auto-encoders too."""
+    yield pipeline_table(parts, tokenizer, prior, title)
+    if autoencoders:
         yield autoencoder_table()
 
 
-def pipeline_table(tokenizer: ImageTokenizer, prior: Prior | None, title: str, name: str = "supertuxkart") -> Table:
-    """A row a split. The whole of `train` takes some minutes, so a bar on standard error shows how far it is."""
+def pipeline_table(parts: dict[str, Source], tokenizer: ImageTokenizer, prior: Prior | None, title: str) -> Table:
+    """A row a part, and how many pictures of all of them were measured a second."""
     table = Table("split", "pictures", "MSE", "PSNR", "codes used", title=title)
     if prior is not None:
         table.add_column("bits per token")
         table.add_column("bits per picture")
-        how = conditions(prior, name in data.CLASSES)
-        table.caption = f"Bits are measured {how}." if how else None
-    for split in data.SETS[name]:
-        images = data.load(name, split)
-        labels = data.labels(name, split) if name in data.CLASSES else torch.full((len(images),), -1)
-        parts = list(zip(images.split(BATCH), labels.split(BATCH), strict=True))
-        bar = track(parts, f"{split:6}", console=Console(stderr=True), transient=True)
-        measured = [measure(tokenizer, prior, *part) for part in bar]
-        errors, ratios, grids, bits = (torch.cat(part) for part in zip(*measured, strict=True))
-        row = [split, f"{len(images):,}", f"{errors.mean():.5f}", f"{ratios.mean():.2f} dB"]
-        row.append(f"{usage(tokenizer, grids):.1%}")
-        if prior is not None:
-            row += [f"{bits.mean():.3f}", f"{bits.sum(1).mean():,.1f}"]
-        table.add_row(*row)
+    count, seconds, how = 0, 0.0, ""
+    for name, pictures in parts.items():
+        with metered(name, pictures.count) as meter:
+            table.add_row(name, *row_of(pictures, tokenizer, prior, meter))
+        count, seconds = count + meter.count, seconds + meter.seconds
+        how = "" if prior is None else conditions(prior, pictures.labelled)
+    table.caption = (f"Bits are measured {how}. " if how else "") + f"{pace(count, seconds)}."
     return table
 
 
-def measure(
-    tokenizer: ImageTokenizer, prior: Prior | None, images: torch.Tensor, labels: torch.Tensor
-) -> tuple[torch.Tensor, ...]:
-    """Of each picture: squared error `(B,)`, PSNR `(B,)`, tokens `(B, …)`, and surprises `(B, T)` in bits."""
-    grids = tokenizer.encode(images)
-    again = tokenizer.decode(grids)
-    bits = torch.zeros(len(images), 0) if prior is None else bits_of(prior, grids, labels)
-    return metrics.mse(images, again), metrics.psnr(images, again), grids, bits
+def row_of(pictures: Source, tokenizer: ImageTokenizer, prior: Prior | None, meter: Meter) -> list[str]:
+    """The figures of some pictures, of each of which no more than three numbers are kept."""
+    codes, errors, ratios, bits = Codes(tokenizer), [], [], []
+    for batch in pictures.batches():
+        grids = tokenizer.encode(batch.images)
+        again = tokenizer.decode(grids)
+        codes.see(grids)
+        errors.append(metrics.mse(batch.images, again))
+        ratios.append(metrics.psnr(batch.images, again))
+        if prior is not None:
+            bits.append(bits_of(prior, grids, batch.labels).double().sum(1))
+        meter.advance(len(grids))
+    row = [f"{meter.count:,}", f"{torch.cat(errors).mean():.5f}", f"{torch.cat(ratios).mean():.2f} dB"]
+    row.append(f"{codes.share:.1%}")
+    if prior is not None:
+        mean = torch.cat(bits).mean()
+        row += [f"{mean / prior.length:.3f}", f"{mean:,.1f}"]
+    return row
 
 
 def autoencoder_table() -> Table:
+    """A row for each of the shipped auto-encoders on the frames of valid."""
     table = Table("auto-encoder", "patch", "numbers a patch", "MSE", "PSNR", title="Patch auto-encoders on valid")
-    images = data.load("supertuxkart", "valid")
+    pictures = sources.of_set("supertuxkart", "valid")
     for name in AUTOENCODERS:
         model = arlib.load_autoencoder(name)
-        again = model.reconstruct(images)
+        errors, ratios = [], []
+        with metered(name, pictures.count) as meter:
+            for batch in pictures.batches():
+                again = model.reconstruct(batch.images)
+                errors.append(metrics.mse(batch.images, again))
+                ratios.append(metrics.psnr(batch.images, again))
+                meter.advance(len(again))
         table.add_row(
             name,
             f"{model.patch_size}×{model.patch_size}",
             str(model.latent_dim),
-            f"{metrics.mse(images, again).mean():.5f}",
-            f"{metrics.psnr(images, again).mean():.2f} dB",
+            f"{torch.cat(errors).mean():.5f}",
+            f"{torch.cat(ratios).mean():.2f} dB",
         )
     return table

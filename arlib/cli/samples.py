@@ -4,13 +4,12 @@ import time
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from arlib.cli.options import MOST_COUNT, Seed
+from arlib.cli.terminal import console
 
 app = typer.Typer()
-console = Console(markup=False, emoji=False)  # names of files are as they are
 
 LEAST = 100  # pictures: the Fréchet distance of fewer is mostly its own error
 MOST_DECODED = 2000  # reconstructions for the distance to decoded tokens, if not more samples are asked for

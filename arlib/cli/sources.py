@@ -1,0 +1,93 @@
+"""What `tokenize` and `evaluate` go through: the pictures of a split or of a folder, a batch at a time."""
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from arlib import data
+from arlib.cli.examples import moved
+from arlib.cli.listing import image_files
+from arlib.storage import DataError, Notice
+
+BATCH = 64  # pictures that are in memory at a time
+
+
+@dataclass
+class Batch:
+    """Pictures `(B, H, W, C) uint8`, their labels `(B,) int64` if any, and their files where each is one."""
+
+    images: torch.Tensor
+    labels: torch.Tensor | None
+    paths: list[Path]
+
+
+@dataclass
+class Source:
+    """So many pictures, bad files among them, and what reads them, from the first to the last batch."""
+
+    count: int
+    batches: Callable[[], Iterator[Batch]]
+    labelled: bool = False
+
+
+def of_set(name: str, split: str, seed: int | None = None) -> Source:
+    """One split of a data set; with a seed, each picture moved a little (see `examples.moved`).
+
+    Raises `DataError` as `data.load` does.
+    """
+    if name == "supertuxkart":
+        paths = data.files(name, split)
+        return Source(len(paths), lambda: frames(paths))
+    images, labels = data.load(name, split), data.labels(name, split)
+    images = images if seed is None else moved(images, name, seed)
+    parts = list(zip(images.split(BATCH), labels.split(BATCH), strict=True))
+    return Source(len(images), lambda: (Batch(some, theirs, []) for some, theirs in parts), labelled=True)
+
+
+def frames(paths: list[Path]) -> Iterator[Batch]:
+    """The book's own frames, all of which must be good."""
+    for first in range(0, len(paths), BATCH):
+        some = paths[first : first + BATCH]
+        yield Batch(torch.stack([data.read_image(path) for path in some]), None, some)
+
+
+def of_folder(folder: str, height: int, width: int, channels: int) -> Source:
+    """The images of a folder and of those below it, fitted. Raises `DataError` where there is none or no folder."""
+    paths = image_files(Path(folder))
+
+    def batches() -> Iterator[Batch]:
+        for good, images in read_batches(paths, BATCH, height, width, channels):
+            yield Batch(images, None, good)
+
+    return Source(len(paths), batches)
+
+
+def read_batches(
+    paths: Sequence[Path], size: int, height: int, width: int, channels: int = 3
+) -> Iterator[tuple[list[Path], torch.Tensor]]:
+    """The files that could be read, `size` of them at a time, and their images: `(B, height, width, channels) uint8`.
+
+    It is `data.read_images` for more pictures than fit into memory: together the batches are what that gives, bad files
+    are left out, and after the last one a `Notice` tells how many they were. Raises `DataError` where all are bad.
+    """
+    good: list[Path] = []
+    images: list[torch.Tensor] = []
+    bad, first = 0, ""
+    for path in paths:
+        try:
+            images.append(data.read_image(path, height, width, True, channels))
+            good.append(path)
+        except DataError as error:
+            bad, first = bad + 1, first or str(error)  # not the error, which holds all that its function knew
+        if len(images) == size:
+            yield good, torch.stack(images)
+            good, images = [], []
+    if images:
+        yield good, torch.stack(images)
+    if bad and bad == len(paths):
+        raise DataError(first)
+    if bad:
+        warnings.warn(f"{bad:,} of {len(paths):,} files are left out. The first: {first}", Notice, stacklevel=2)

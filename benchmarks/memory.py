@@ -1,0 +1,106 @@
+"""What commands need for many pictures: `python benchmarks/memory.py [--tokenize 1000,10000] [--coding 100,1000]`.
+
+Each command works through two folders of hard links to the book's frames, a small one and a large one. A row tells the
+most memory it held at once and its pictures a second, in both folders, start and loading of weights included, and how
+many times the small folder's memory the large one took: a command that reads its pictures batch by batch stays near 1.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from arlib import data
+
+CODEC = "book"
+
+
+@dataclass
+class Command:
+    """A command that works through a folder: its arguments, and which of the two pairs of counts it gets."""
+
+    name: str
+    counts: str
+    arguments: Callable[[Path], list[object]]
+
+
+# Each finds the pictures in folder/pictures. `decompress` reads what `compress` has written.
+COMMANDS = [
+    Command("tokenize", "tokenize", lambda it: ["tokenize", it / "pictures", it / "a.tokens"]),
+    Command("evaluate", "coding", lambda it: ["evaluate", "--prior", CODEC, "--data", it / "pictures"]),
+    Command("compress", "coding", lambda it: ["compress", it / "pictures", it / "files", "--prior", CODEC]),
+    Command("decompress", "coding", lambda it: ["decompress", it / "files", it / "again", "--prior", CODEC]),
+]
+
+# Runs a command and tells its peak on the last line: RUSAGE_CHILDREN of this very process would be that of all before.
+MEASURED = """
+import resource, subprocess, sys
+code = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(code)
+"""
+
+
+def make(folder: Path, count: int) -> None:
+    """A folder of so many pictures, hard links to the frames of train where the disk has them, and two empty ones."""
+    for name in ("pictures", "files", "again"):
+        (folder / name).mkdir(parents=True)
+    frames = data.files("supertuxkart", "train")
+    for number in range(count):
+        frame = frames[number % len(frames)]
+        target = folder / "pictures" / f"{number:06}{frame.suffix}"
+        try:
+            os.link(frame, target)
+        except OSError:  # another disk
+            target.symlink_to(frame)
+
+
+def measure(arguments: list[object]) -> tuple[float, float]:
+    """Run a command: the most memory it held in MB, and the seconds it took."""
+    command = [sys.executable, "-m", "arlib", *map(str, arguments)]
+    begun = time.perf_counter()
+    ended = subprocess.run([sys.executable, "-c", MEASURED, *command], stdout=subprocess.PIPE, text=True, check=True)
+    unit = 1 if sys.platform == "darwin" else 1024  # what ru_maxrss counts
+    return int(ended.stdout.split()[-1]) * unit / 1e6, time.perf_counter() - begun
+
+
+def parsed(counts: str) -> list[int]:
+    return [int(count) for count in counts.split(",")]
+
+
+def main(
+    tokenize: Annotated[str, typer.Option(help="How many pictures, small and large.")] = "1000,10000",
+    coding: Annotated[str, typer.Option(help="How many for evaluate, compress and decompress.")] = "100,1000",
+    only: Annotated[str | None, typer.Option(help="Some of the commands alone: tokenize,evaluate.")] = None,
+    root: Annotated[
+        Path | None, typer.Option("--in", help="Where the folders are made; best on the book's disk.")
+    ] = None,
+) -> None:
+    """Print a row for each command."""
+    counts = {"tokenize": parsed(tokenize), "coding": parsed(coding)}
+    table = Table("command", "pictures", "MB at most", "ratio", "pictures a second")
+    with tempfile.TemporaryDirectory(dir=root) as folder:
+        for count in sorted({each for some in counts.values() for each in some}):
+            make(Path(folder, str(count)), count)
+        for command in COMMANDS:
+            if only is not None and command.name not in only.split(","):
+                continue
+            rows = [(count, *measure(command.arguments(Path(folder, str(count))))) for count in counts[command.counts]]
+            for count, peak, seconds in rows:
+                line = (f"{count:,}", f"{peak:,.0f}", f"{peak / rows[0][1]:.2f}", f"{count / seconds:,.1f}")
+                table.add_row(command.name, *line)
+                print(command.name, *line, flush=True)
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    typer.run(main)

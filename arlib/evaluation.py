@@ -176,9 +176,10 @@ def real_tokens(
     where there is neither.
     """
     for path in sorted((data.root() / "tokens").glob("*test*.tokens")):
-        stored = tokenset.read(path)
+        stored = tokenset.mapped(path)
         if stored.labels is not None and tokenizer_hash.startswith(stored.tokenizer):
-            return stored.grids[-count:], stored.labels[-count:]
+            last = torch.arange(max(0, len(stored.grids) - count), len(stored.grids))
+            return stored.grids[last], stored.labels[last]
     try:
         images, labels = data.load(name, "test")[-count:], data.labels(name, "test")[-count:]
     except DataError:

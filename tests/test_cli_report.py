@@ -2,6 +2,7 @@
 
 import io
 import re
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -48,6 +49,20 @@ def test_the_figures_of_a_split(few_frames):
     assert [cell.strip() for cell in row.split("│")[2:-1]] == figures
     assert re.search(r"[1-9][\d.,]* pictures a second\.", text)
     assert all(split in text for split in data.SPLITS)
+
+
+@pytest.mark.parametrize(("length", "vocabulary", "at_once"), [(600, 1024, 13), (16, 1024, 64), (4096, 2**18, 1)])
+def test_large_grids_are_measured_a_few_at_a_time(monkeypatch, length, vocabulary, at_once):
+    sizes = []
+
+    def bits(prior, tokens, batch_size, *rest):
+        sizes.append(batch_size)
+        return torch.zeros(tokens.shape)
+
+    monkeypatch.setattr(report.metrics, "bits", bits)
+    prior = SimpleNamespace(length=length, vocabulary=vocabulary, places=None, classes=None)
+    report.bits_of(prior, torch.zeros(100, length // 4, 4, dtype=torch.int64))  # type: ignore[arg-type]
+    assert sizes == [at_once]
 
 
 def test_the_shipped_autoencoders(few_frames):

@@ -144,7 +144,7 @@ def evaluate(
         title = f"Prior {prior or 'book'} and its tokenizer"
         weights = tokenizer or checkpoints.read_header(checkpoints.find("prior", prior or "book"))["tokenizer"]
     if folder is not None:
-        parts = {folder: sources.of_folder(folder, *shape_of(weights))}
+        parts = {Path(folder).resolve().name: sources.of_folder(folder, *shape_of(weights))}
     else:
         name = name or data_of(weights)
         check_fits(model, name)

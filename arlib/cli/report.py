@@ -14,6 +14,7 @@ from arlib.judges import Judge
 from arlib.tokenizer import ImageTokenizer
 from arlib.transformer import Prior
 
+LOGITS = 2**23  # numbers that a prior gives at a time: 34 MB, of which measuring makes a few copies
 AUTOENCODERS = ["linear-5", "conv-5", "linear-10", "conv-10", "linear-25", "conv-25"]
 
 
@@ -93,7 +94,8 @@ def bits_of(prior: Prior, grids: torch.Tensor, labels: torch.Tensor | None = Non
     if prior.places is not None:
         order = orders.random(len(tokens), tokens.shape[1], torch.Generator().manual_seed(0))
         tokens = orders.arrange(tokens, order)
-    return metrics.bits(prior, tokens, 64, order, labels if prior.classes is not None else None)
+    at_once = min(64, max(1, LOGITS // (prior.length * prior.vocabulary)))
+    return metrics.bits(prior, tokens, at_once, order, labels if prior.classes is not None else None)
 
 
 def evaluation_tables(

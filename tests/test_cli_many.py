@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import weakref
@@ -119,6 +120,22 @@ def test_a_set_of_tokens_is_not_written_where_no_picture_is_good(run, pictures):
     assert not [path for path in pictures.iterdir() if "tokens" in path.name or "partial" in path.name]
 
 
+def test_an_interrupt_of_tokenize_leaves_nothing(run, pictures, monkeypatch):
+    monkeypatch.setattr(sources, "BATCH", 2)
+    plain = arlib.ImageTokenizer.encode
+
+    def encode(self: arlib.ImageTokenizer, *given: Any) -> torch.Tensor:
+        if sum(path.suffix == ".partial" for path in Path().iterdir()):  # the first batch is on its way
+            os.kill(os.getpid(), signal.SIGINT)
+        return plain(self, *given)
+
+    monkeypatch.setattr(arlib.ImageTokenizer, "encode", encode)
+    before = sorted(pictures.rglob("*"))
+    code, out, err = run("tokenize", "pictures", "a.tokens", "--tokenizer", "tiny")
+    assert (code, out, err) == (130, "", "arlib: interrupted.\n")
+    assert sorted(pictures.rglob("*")) == before
+
+
 def test_files_are_coded_a_batch_at_a_time_and_are_those_of_each_picture_alone(run, pictures, read, monkeypatch):
     monkeypatch.setattr(coding, "BATCH", 2)
     code, _, err = run("compress", "pictures", "files", *TINY)
@@ -182,7 +199,8 @@ def row(out: str, name: str) -> list[str]:
 
 def test_evaluate_measures_a_folder_as_it_would_its_pictures(run, pictures, read, monkeypatch):
     monkeypatch.setattr(sources, "BATCH", 2)
-    code, out, err = run("evaluate", "--prior", "tiny", "--data", "pictures")
+    Path("pictures").rename("[red]x")  # a name that is no markup
+    code, out, err = run("evaluate", "--prior", "tiny", "--data", "[red]x")
     assert (code, err.count("\n")) == (0, 1)
     assert "3 of 9 files are left out" in err
     assert (read.all, read.most) == (6, 2)
@@ -191,7 +209,7 @@ def test_evaluate_measures_a_folder_as_it_would_its_pictures(run, pictures, read
     grids = model.encode(images)
     bits = arlib.metrics.bits(prior, grids.flatten(1)).double().sum(1).mean()
     assert re.search(r"[\d.,]+ pictures a second\.", " ".join(out.split()))
-    assert row(out, "pictures")[1:] == [
+    assert row(out, "[red]x")[1:] == [
         "6",
         f"{arlib.metrics.mse(images, model.decode(grids)).mean():.5f}",
         f"{arlib.metrics.psnr(images, model.decode(grids)).mean():.2f} dB",

@@ -99,6 +99,44 @@ def test_a_file_of_pythons_is_painted_and_a_wrong_one_is_told(page):
         wait(page, re.escape(str(error.value)))
 
 
+COUNT = """() => {
+    globalThis.squares = 0;
+    const { fillRect } = CanvasRenderingContext2D.prototype;
+    CanvasRenderingContext2D.prototype.fillRect = function (...where) { squares++; fillRect.apply(this, where); };
+}"""
+
+
+@pytest.mark.parametrize("motion", ["no-preference", "reduce"])
+def test_a_picture_appears_token_by_token_unless_its_visitor_wants_no_motion(page, motion):
+    page.emulate_media(reduced_motion=motion)
+    page.evaluate(COUNT)
+    page.get_by_role("button", name="Decode a golden file").click()
+    page.get_by_text("Equal, to the last bit").wait_for()
+    assert page.evaluate("squares") == 1 + (600 if motion == "no-preference" else 0)  # the first is the gray of all
+
+
+def test_the_pictures_can_be_enlarged_and_swapped_by_the_keyboard_alone(page):
+    page.set_viewport_size({"width": 320, "height": 256})  # a window of 1280 × 1024 at 400 %
+    page.locator(".try-frame").first.focus()
+    page.keyboard.press("Enter")
+    wait(page, "Compressing: done")
+    divider = page.get_by_label("Original | from the file")
+    divider.focus()
+    page.keyboard.press("End")
+    assert divider.get_attribute("aria-valuetext") == "100 % original"
+    reached = []
+    for _ in range(5):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("(document.activeElement.labels?.[0] ?? document.activeElement).textContent"))
+    assert [words[:4] for words in reached] == ["Size", "Surp", "Swap", "Down", "A .p"]
+    page.locator("#try select").nth(1).focus()
+    page.keyboard.type("4")  # its choice of 400 %
+    assert page.locator(".try-stack").bounding_box()["width"] == 600
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    page.get_by_label("Surprise over the picture").press("Space")
+    assert page.locator(".try-stack canvas").nth(2).is_visible()
+
+
 def test_any_bytes_and_a_seed_give_a_frame_and_can_be_cancelled(page):
     page.get_by_label("Letters").fill("a name")
     page.get_by_role("button", name="Decode these letters").click()
@@ -114,11 +152,14 @@ def test_any_bytes_and_a_seed_give_a_frame_and_can_be_cancelled(page):
 def test_pictures_of_many_kinds_are_fitted_or_refused_with_a_word(page, tmp_path):
     torch.manual_seed(0)
     photo = Image.fromarray(torch.randint(256, (90, 300, 3), dtype=torch.uint8).numpy())
+    turned = Image.Exif()
+    turned[0x0112] = 6
     kinds = {
         "photo.png": as_file(photo),
         "palette.png": as_file(photo.quantize(16)),
         "clear.png": as_file(photo.convert("RGBA")),
         "photo.jpg": as_file(photo, "JPEG"),
+        "turned.jpg": as_file(photo, "JPEG", exif=turned),
         "cmyk.jpg": as_file(photo.convert("CMYK"), "JPEG"),
         "photo.webp": as_file(photo, "WEBP"),
         "one.png": as_file(Image.new("RGB", (1, 1), "red")),
@@ -129,7 +170,9 @@ def test_pictures_of_many_kinds_are_fitted_or_refused_with_a_word(page, tmp_path
         wait(page, "no picture that the browser can read")
         assert page.get_by_role("button", name="Compress it").is_disabled()
         give(page, "Your own picture", name, content)
-        page.wait_for_function("!document.querySelector('#try button.try-main').disabled")
+        wait(page, "is fitted to 150 × 100")
+        assert page.get_by_role("button", name="Compress it").is_enabled()
+        assert name != "turned.jpg" or "90 × 300 pixels" in wait(page, "fitted")
     give(page, "Your own picture", "photo.png", kinds["photo.png"])
     page.get_by_label("Which part").wait_for()
     page.get_by_role("button", name="Compress it").click()
@@ -170,4 +213,4 @@ def test_firefox_writes_the_same_file_also_where_it_hides_its_user(site, tmp_pat
         if protected:
             tab.wait(f"{NEWS}.includes('changes the pixels that a page reads')")
         else:
-            tab.wait(f"{NEWS} === ''")
+            tab.wait(f"{NEWS} === 'The picture of 30 × 20 pixels is fitted to 150 × 100.'")

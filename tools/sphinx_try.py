@@ -48,7 +48,8 @@ def write_scripts(app: Any, error: Exception | None) -> None:
     parts = [begin, f"TRY.source = {json.dumps(worker)};\n", f"TRY.data = {frames.strip()};\n", codec_source()]
     (folder / "codec.js").write_text("".join(parts), encoding="utf-8")  # the page reads and fits pictures itself
     page = "".join(
-        (ROOT / "book" / "_try" / name).read_text(encoding="utf-8") for name in ("parts.js", "pictures.js", "page.js")
+        (ROOT / "book" / "_try" / name).read_text(encoding="utf-8")
+        for name in ("parts.js", "pictures.js", "tasks.js", "page.js")
     )
     (folder / "page.js").write_text(page, encoding="utf-8")
     for name in CODECS:

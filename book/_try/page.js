@@ -1,98 +1,10 @@
 // The page "Try it" itself: a picture in and its file out, a file in and its picture out, any bytes, samples, a proof.
 (() => {
   const root = document.getElementById("try");
+  const UNREADABLE = "This could not be read: is it a folder?";
+  const palettes = Object.fromEntries(Object.entries(TRY.data.palettes).map(([codec, text]) => [codec, base64Bytes(text)]));
   const NAMES = { book: "book: one file a picture", fine: "fine: with a dial for the size" };
-  const state = { codec: "book", picture: null, source: null, share: 0.5, coded: null, loaded: {} };
-
-  // ---- The worker: one task at a time; to cancel is to end it, and the next task begins a new one ----
-
-  let worker = null;
-  let pending = null;
-
-  function begin() {
-    worker = new Worker(URL.createObjectURL(new Blob([TRY.source], { type: "text/javascript" })));
-    worker.onmessage = ({ data }) => {
-      if (!pending) return;
-      if (data.kind === "progress") pending.progress?.(data.done, data.total);
-      else if (data.kind === "picture") pending.picture?.(data.picture);
-      else finish(data.kind === "done" ? null : new ptb.CodecError(data.message), data.result);
-    };
-    worker.onerror = (event) => finish(new ptb.CodecError(`The worker stopped: ${event.message}.`));
-  }
-
-  function finish(error, result) {
-    const { resolve, reject } = pending;
-    pending = null;
-    if (error) reject(error);
-    else resolve(result);
-  }
-
-  function ask(message, heard = {}) {
-    if (!worker) begin();
-    return new Promise((resolve, reject) => {
-      pending = { resolve, reject, ...heard };
-      worker.postMessage(message);
-    });
-  }
-
-  function cancel() {
-    worker?.terminate();
-    worker = null;
-    state.loaded = {}; // with the worker went its models
-    if (pending) finish(new ptb.CodecError("Cancelled."));
-  }
-
-  /** The weights of a codec: a script that is asked for now, and goes to the worker once. */
-  async function load(codec) {
-    if (state.loaded[codec]) return state.loaded[codec];
-    if (!TRY.weights[codec]) {
-      say(status, `Loading the models, ${(TRY.sizes[codec] / 1e6).toFixed(1)} MB …`);
-      await new Promise((resolve, reject) => {
-        const script = element("script", { src: new URL(`weights-${codec}.js`, here).href });
-        script.onload = resolve;
-        script.onerror = () => reject(new ptb.CodecError("The models could not be loaded."));
-        document.head.append(script);
-      });
-    }
-    const { prior, tokenizer } = TRY.weights[codec];
-    say(status, "Preparing the models …");
-    const facts = await ask({ task: "load", codec, prior: base64Bytes(prior), tokenizer: base64Bytes(tokenizer), shipped: TRY.shipped });
-    return (state.loaded[codec] = facts);
-  }
-
-  /** Run a task with its words, its bar and its way out. */
-  async function work(words, task, heard = {}, codec = state.codec) {
-    if (pending) cancel();
-    stop.hidden = false;
-    bar.hidden = false;
-    bar.removeAttribute("value");
-    const started = performance.now();
-    try {
-      const model = await load(codec);
-      say(status, `${words} …`);
-      const progress = (done, total) => {
-        bar.max = total;
-        bar.value = done;
-      };
-      const result = await ask({ ...task(model), codec }, { progress, ...heard });
-      say(status, `${words}: done in ${((performance.now() - started) / 1000).toFixed(1)} s.`);
-      return { result, model };
-    } catch (error) {
-      say(status, error.message);
-      if (!(error instanceof ptb.CodecError)) throw error;
-      return null;
-    } finally {
-      stop.hidden = true;
-      bar.hidden = true;
-    }
-  }
-
-  // ---- What stays in sight ----
-
-  const here = document.querySelector('script[src*="try/page.js"]').src;
-  const status = element("p", { class: "try-status", role: "status", "aria-live": "polite" }, "Choose a frame, or a picture of your own.");
-  const bar = element("progress", { hidden: true, "aria-label": "progress" });
-  const stop = button("Cancel", cancel, { hidden: true });
+  const state = { codec: "book", original: null, picture: null, source: null, share: 0.5, coded: null };
 
   // ---- A picture in ----
 
@@ -131,26 +43,31 @@
   }
 
   async function take(file) {
-    state.source = null;
     const bytes = await bytesOf(file);
+    if (!bytes) return say(status, UNREADABLE);
+    state.source = null;
     if (/\.ptb$/i.test(file.name) || String.fromCharCode(...bytes.subarray(0, 3)) === "PTB") return decode(bytes);
     await show(bytes);
   }
 
   async function show(bytes) {
+    say(status, "Reading the picture …");
+    await new Promise((seen) => setTimeout(seen, 30)); // so that this is seen: a large one takes a while
     try {
       state.original = await readPicture(bytes);
-      say(status, "");
     } catch (error) {
       state.original = state.picture = null;
-      compress.disabled = true;
+      compress.disabled = part.hidden = true;
+      blank(fitted);
       say(status, error.message);
       if (!(error instanceof ptb.CodecError)) throw error;
       return;
     }
-    part.hidden = state.original.width * 100 === state.original.height * 150;
+    const { width, height } = state.original;
+    part.hidden = width * 100 === height * 150;
     part.input.value = 50;
     part.moved();
+    say(status, `The picture of ${width} × ${height} pixels is fitted to 150 × 100.`);
   }
 
   function fit() {
@@ -173,62 +90,54 @@
     divider.input.value = Number(divider.input.value) < 50 ? 100 : 0;
     divider.moved();
   });
+  const over = canvas("how surprising each token was", 30, 20);
+  const overlay = element("input", { type: "checkbox" });
+  overlay.addEventListener("change", () => (over.hidden = !overlay.checked));
+  over.hidden = true;
+  over.style.opacity = 0.6;
+  const stack = element("div", { class: "try-stack" }, after, before, over, line);
+  const view = element("div", { class: "try-scroll", tabindex: 0, role: "group", "aria-label": "the two pictures" }, stack);
+  const sizes = element("select", {}, ...[["", "as it fits"], ["150px", "100 %"], ["600px", "400 %"]].map(([value, words]) => element("option", { value }, words)));
+  sizes.addEventListener("change", () => (stack.style.width = sizes.value));
   const map = canvas("how surprising each token was, bright where it took many bits", 30, 20);
   const numbers = element("dl", { class: "try-numbers" });
   const peers = element("div");
   const save = element("a", { class: "try-main", download: "picture.ptb" }, "Download the .ptb");
   const out = element("div", { hidden: true },
     element("div", { class: "try-row" },
-      element("div", {}, element("div", { class: "try-stack" }, after, before, line), divider, flip),
+      element("div", {}, view, divider, field("Size", sizes), field("Surprise over the picture", overlay), flip),
       element("figure", {}, map, element("figcaption", {}, "Surprise: bright tokens took many bits."))),
     numbers, save, peers);
 
-  const fact = (name, value) => [element("dt", {}, name), element("dd", {}, value)];
-
   async function encode() {
-    const label = state.codec === "fine" ? Number(dial.input.value) : null;
-    const picture = state.picture;
-    const done = await work("Compressing", () => ({ task: "encode", picture, label }));
+    const { codec, picture } = state;
+    const label = codec === "fine" ? Number(dial.input.value) : null;
+    const done = await work("Compressing", codec, { task: "encode", picture, label });
     if (!done) return;
-    const { result, model } = done;
-    state.coded = { ...result, picture, codec: state.codec };
+    const { file, reconstruction, bits, ledger, model } = done;
+    state.coded = { ...done, codec };
     draw(before, picture);
-    draw(after, result.reconstruction);
-    draw(map, heat(result.bits, model.grid));
-    const raw = picture.data.length;
-    numbers.replaceChildren(
-      ...fact("file", `${result.file.length} bytes`),
-      ...fact("smaller by", `${Math.round(raw / result.file.length)} times`),
-      ...fact("quality", `${psnr(picture, result.reconstruction).toFixed(2)} dB PSNR`),
-      ...fact("bits a token", ((8 * result.file.length) / model.length).toFixed(2)),
-    );
-    save.href = URL.createObjectURL(new Blob([result.file], { type: "application/octet-stream" }));
+    draw(after, reconstruction);
+    for (const onto of [map, over]) draw(onto, heat(bits, model.grid));
+    list(numbers, {
+      file: `${file.length} bytes`,
+      "smaller by": `${Math.round(picture.data.length / file.length)} times`,
+      quality: `${psnr(picture, reconstruction).toFixed(2)} dB PSNR`,
+      "bits a token": ((8 * file.length) / model.length).toFixed(2),
+      "where its bits went": Object.entries(ledger).map(([name, part]) => `${name} ${part.toFixed(1)}`).join(" · "),
+    });
+    URL.revokeObjectURL(save.href);
+    save.href = URL.createObjectURL(new Blob([file], { type: "application/octet-stream" }));
     out.hidden = false;
     again.disabled = spoil.disabled = false;
-    await compare(result.file.length);
-    const { ledger } = await ask({ task: "info", codec: state.codec, file: result.file }).catch(() => ({ ledger: {} }));
-    const where = Object.entries(ledger).map(([name, bits]) => `${name} ${bits.toFixed(1)}`);
-    if (where.length) numbers.append(...fact("where its bits went", where.join(" · ")));
-  }
-
-  async function compare(size) {
-    const rows = state.source && state.codec === "book"
-      ? Object.entries(state.source.peers).map(([name, { bytes, psnr }]) => `${name}: ${bytes} bytes, ${psnr.toFixed(1)} dB`)
-      : await Promise.all(["image/webp", "image/jpeg"].map(async (type) => {
-          const bytes = await smallest(fitted, type);
-          return `${type.slice(6)}: ${bytes === null ? "this browser writes none" : `${bytes} bytes`}`;
-        }));
-    const words = state.source && state.codec === "book"
-      ? "The best files of other formats that are no larger, or their smallest:"
-      : "The smallest files that this browser itself makes of the same pixels:";
-    peers.replaceChildren(element("p", {}, words), element("ul", {}, ...rows.map((row) => element("li", {}, row))));
+    peers.replaceChildren(...(await others(fitted, codec === "book" ? state.source?.peers : null)));
   }
 
   // ---- A file in ----
 
   const painted = canvas("the picture of the file, as far as it is decoded");
   const file = element("input", { type: "file", accept: ".ptb" });
-  file.addEventListener("change", async () => file.files[0] && decode(await bytesOf(file.files[0])));
+  file.addEventListener("change", () => file.files[0] && bytesOf(file.files[0]).then(decode));
   const again = button("Decode the file from above", () => decode(state.coded.file), { disabled: true });
   const bit = element("input", { type: "number", min: 0, value: 200, inputmode: "numeric" });
   const spoil = button("Flip this bit and decode", () => {
@@ -239,20 +148,32 @@
     decode(spoiled);
   }, { disabled: true });
 
-  const paint = { picture: (picture) => draw(painted, picture) };
+  /** Token by token as flat patches of each token's own color, and now and then as the codec paints what is known. */
+  const still = matchMedia("(prefers-reduced-motion: reduce)");
+  const paint = (codec) => ({
+    picture: ({ picture }) => draw(painted, picture),
+    token: ({ place, token }) => still.matches || patch(painted, place, palettes[codec].subarray(3 * token, 3 * token + 3)),
+  });
+
+  /** The picture of a task appears while the task is at work. */
+  async function appear(words, codec, task) {
+    blank(painted);
+    const done = await work(words, codec, task, paint(codec));
+    if (done) draw(painted, done.picture);
+    return done;
+  }
 
   async function decode(bytes) {
+    if (!bytes) return say(status, UNREADABLE);
     let codec = "book";
     try {
       const name = ptb.find(bytes, TRY.shipped);
       if (!(name in NAMES)) throw new ptb.CodecError(`This file was written with the codec ${name}, which this page does not bring along.`);
       codec = name;
     } catch (error) {
-      say(status, error.message);
-      return;
+      return say(status, error.message);
     }
-    const done = await work("Decoding", () => ({ task: "decode", file: bytes }), paint, codec);
-    if (done) draw(painted, done.result.picture);
+    await appear("Decoding", codec, { task: "decode", file: bytes });
   }
 
   // ---- Any bytes in, and samples ----
@@ -266,17 +187,11 @@
   const keep = range("Rows to keep of the picture above", { min: 0, max: 20, value: 0 }, (value) => (value ? `${value} of 20` : "none"), () => {});
   const draws = button("Draw a frame", sample, { class: "try-main" });
 
-  async function random(payload) {
-    const done = await work("Decoding bytes that nobody wrote", () => ({ task: "random", payload }), paint, "book");
-    if (done) draw(painted, done.result.picture);
-  }
+  const random = (payload) => appear("Decoding bytes that nobody wrote", "book", { task: "random", payload });
 
   async function sample() {
     const keepRows = Number(keep.input.value);
-    if (keepRows && state.coded?.codec !== "book") {
-      say(status, "Compress a picture with book first: its rows are to be kept.");
-      return;
-    }
+    if (keepRows && state.coded?.codec !== "book") return say(status, "Compress a picture with book first: its rows are to be kept.");
     const settings = {
       seed: Math.floor(Number(seed.value)) || 0,
       temperature: Number(temperature.input.value) / 10,
@@ -284,18 +199,16 @@
       keepRows,
       tokens: keepRows ? state.coded.tokens : null,
     };
-    const done = await work("Drawing", () => ({ task: "sample", settings }), paint, "book");
-    if (done) draw(painted, done.result.picture);
+    await appear("Drawing", "book", { task: "sample", settings });
   }
 
   // ---- The proof ----
 
   const proof = element("p", { class: "try-proof", role: "status" });
   const prove = button("Decode a golden file on this machine", async () => {
-    const done = await work("Decoding a golden file", () => ({ task: "decode", file: base64Bytes(TRY.data.golden.file) }), paint, "book");
+    const done = await appear("Decoding a golden file", "book", { task: "decode", file: base64Bytes(TRY.data.golden.file) });
     if (!done) return;
-    draw(painted, done.result.picture);
-    const found = await ask({ task: "sha256", tokens: done.result.tokens });
+    const found = await ask({ task: "sha256", tokens: done.tokens });
     const right = await ask({ task: "sha256", tokens: TRY.data.golden.tokens });
     say(proof, `SHA-256 of the 600 tokens here: ${found}. It should be: ${right}. ${found === right ? "Equal, to the last bit." : "DIFFERENT: please tell us your browser."}`);
   });
@@ -328,6 +241,7 @@
   document.addEventListener("drop", (event) => {
     event.preventDefault();
     if (event.dataTransfer.files[0]) take(event.dataTransfer.files[0]);
+    else say(status, "There is no file in what you dropped.");
   });
   document.addEventListener("paste", (event) => event.clipboardData.files[0] && take(event.clipboardData.files[0]));
 })();

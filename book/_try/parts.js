@@ -1,6 +1,6 @@
 // The page "Try it": its parts. Everything is a plain element with a name that a screen reader says.
 "use strict";
-const { element, button, field, range, canvas, draw, say } = (() => {
+const { element, button, field, range, canvas, draw, blank, patch, list, say } = (() => {
   function element(name, attributes = {}, ...children) {
     const made = document.createElement(name);
     for (const [key, value] of Object.entries(attributes)) {
@@ -51,10 +51,29 @@ const { element, button, field, range, canvas, draw, say } = (() => {
     onto.getContext("2d").putImageData(image, 0, 0);
   }
 
+  /** Nothing is known yet: a canvas of 150 × 100 pixels, all gray. */
+  function blank(canvas) {
+    [canvas.width, canvas.height] = [150, 100];
+    const context = canvas.getContext("2d");
+    context.fillStyle = "gray";
+    context.fillRect(0, 0, canvas.width, canvas.height);
+  }
+
+  /** One of its 20 × 30 patches in one color. */
+  function patch(canvas, place, [red, green, blue]) {
+    const context = canvas.getContext("2d");
+    context.fillStyle = `rgb(${red} ${green} ${blue})`;
+    context.fillRect((place % 30) * 5, Math.floor(place / 30) * 5, 5, 5);
+  }
+
+  /** Names and values into a list of definitions. */
+  const list = (onto, facts) =>
+    onto.replaceChildren(...Object.entries(facts).flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]));
+
   /** Words into an element that is announced when they change. */
   function say(where, words) {
     where.textContent = words;
   }
 
-  return { element, button, field, range, canvas, draw, say };
+  return { element, button, field, range, canvas, draw, blank, patch, list, say };
 })();

@@ -1,7 +1,7 @@
 // The page "Try it": from any file of the visitor's to a picture of the codec, and what the browser's own encoders make.
-const { readPicture, cropped, psnr, smallest, heat, bytesOf, base64Bytes } = (() => {
+const { readPicture, cropped, psnr, others, heat, bytesOf, base64Bytes } = (() => {
   const base64Bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-  const bytesOf = async (file) => new Uint8Array(await file.arrayBuffer());
+  const bytesOf = (file) => file.arrayBuffer().then((buffer) => new Uint8Array(buffer), () => null);
   const isPng = (bytes) => bytes[0] === 137 && bytes[1] === 80 && bytes[2] === 78;
 
   /** Does the browser give back the pixels that it was given? Some don't, to keep their users from being recognized. */
@@ -18,14 +18,14 @@ const { readPicture, cropped, psnr, smallest, heat, bytesOf, base64Bytes } = (()
   /** Bytes of any picture file. PNG is read by our own reader, everything else by the browser, if it can be trusted. */
   async function readPicture(bytes) {
     if (isPng(bytes)) return ptb.readPng(bytes);
-    if (!canvasIsTrue()) {
-      throw new ptb.CodecError("This browser changes the pixels that a page reads, to protect you from being recognized. A PNG file works all the same.");
-    }
     let bitmap;
     try {
       bitmap = await createImageBitmap(new Blob([bytes]), { colorSpaceConversion: "none", premultiplyAlpha: "none" });
     } catch {
       throw new ptb.CodecError("This is no picture that the browser can read.");
+    }
+    if (!canvasIsTrue()) {
+      throw new ptb.CodecError("This browser changes the pixels that a page reads, to protect you from being recognized. A PNG file works all the same.");
     }
     // A picture of very many pixels is made smaller by the browser first: phones have little memory.
     const scale = Math.min(1, Math.sqrt(16e6 / (bitmap.width * bitmap.height)));
@@ -62,10 +62,27 @@ const { readPicture, cropped, psnr, smallest, heat, bytesOf, base64Bytes } = (()
     return sum ? 10 * Math.log10((255 * 255 * picture.data.length) / sum) : Infinity;
   }
 
-  /** The smallest file that this browser makes of a canvas in a format, in bytes; null where it can't write it. */
+  /** The smallest file that this browser makes of a canvas in a format; null where it can't write it, or writes others. */
   async function smallest(from, type) {
+    if (!canvasIsTrue()) return null;
     const blob = await new Promise((made) => from.toBlob(made, type, 0));
-    return blob?.type === type ? blob.size : null;
+    return blob?.type === type ? blob : null;
+  }
+
+  /** What other formats make of the pixels on a canvas: measured ones, where there are any, and what this browser writes. */
+  async function others(from, measured) {
+    const made = await Promise.all(["webp", "jpeg"].map(async (name) => [name, await smallest(from, `image/${name}`)]));
+    const shown = ([name, file]) => {
+      const caption = file ? `${name}: ${file.size} bytes` : `${name}: this browser writes none, or none to be trusted`;
+      const picture = file ? [element("img", { src: URL.createObjectURL(file), alt: `the picture as the smallest ${name}` })] : [];
+      return element("figure", {}, ...picture, element("figcaption", {}, caption));
+    };
+    const line = ([name, { bytes, psnr }]) => element("li", {}, `${name}: ${bytes} bytes, ${psnr.toFixed(1)} dB`);
+    const table = measured
+      ? [element("p", {}, "The best files of other formats that are no larger, or their smallest:"), element("ul", {}, ...Object.entries(measured).map(line))]
+      : [];
+    const words = element("p", {}, "The smallest files that this browser itself makes of the same pixels:");
+    return [...table, words, element("div", { class: "try-row" }, ...made.map(shown))];
   }
 
   /** Surprises in bits as a picture: dark for what was expected. */
@@ -81,5 +98,5 @@ const { readPicture, cropped, psnr, smallest, heat, bytesOf, base64Bytes } = (()
     return { height, width, channels: 3, data };
   }
 
-  return { readPicture, cropped, psnr, smallest, heat, bytesOf, base64Bytes };
+  return { readPicture, cropped, psnr, others, heat, bytesOf, base64Bytes };
 })();

@@ -32,9 +32,6 @@
     decode({ codec, file }, tell) {
       return models[codec].decode(file, { onToken: tell.tokens(models[codec]) });
     },
-    info({ codec, file }) {
-      return models[codec].info(file);
-    },
     sample({ codec, settings }, tell) {
       return models[codec].sample({ ...settings, onToken: tell.tokens(models[codec]) });
     },
@@ -49,9 +46,13 @@
   addEventListener("message", ({ data }) => {
     const tell = {
       progress: (done, total) => done % 20 === 0 && postMessage({ kind: "progress", done, total }),
+      // Each place as soon as its first token is known, and twice what the codec makes of all so far, which takes time.
       tokens: (model) => (tokens, done) => {
+        const codebooks = model.length / (model.grid[0] * model.grid[1]);
+        const place = Math.floor((done - 1) / codebooks);
+        if ((done - 1) % codebooks === 0) postMessage({ kind: "token", place, token: tokens[done - 1] });
         if (done % 20 === 0) postMessage({ kind: "progress", done, total: model.length });
-        if (done % Math.ceil(model.length / 5) === 0 && done < model.length) {
+        if (done === model.length / 3 || done === (2 * model.length) / 3) {
           postMessage({ kind: "picture", picture: soFar(model, tokens) });
         }
       },

@@ -50,7 +50,14 @@ APART = [
     (NEAR * 16, "the chance per logit"),
     (1 / 16 / 1000, "that is for one logit a frame"),
     (1 / NEAR, "the other way round"),
-    (4.8e-6, "that is not it"),  # the chapter's own measurement
+    (4.8e-6, "then 4.7e+04 logits round apart"),  # the chapter's own measurement
+    (NEAR / 2, "a whole step apart"),
+    (NEAR * 2, "not two"),
+    (1 / 16 / 1024, "one logit a token"),
+    (1 / 16 / 600, "600 logits in all"),
+    (1 / 16, "every logit rounds apart"),
+    (1e-12, "then 0.0098 logits round apart"),
+    (0, "above zero"),
     ("small", "one finite number"),
 ]
 
@@ -85,6 +92,31 @@ def strict(number, divisor, proposal):
     return found - 1 if found * divisor == number else found
 
 
+def strictly_up(number, divisor, proposal):
+    while proposal * divisor > number:
+        proposal = proposal - 1
+    while (proposal + 1) * divisor < number:
+        proposal = proposal + 1
+    return proposal
+
+
+def rounded_up(number, divisor, proposal):
+    found = right_quotient(number, divisor, proposal)
+    return found if found * divisor == number else found + 1
+
+
+def from_zero(number, divisor, proposal):
+    found = 0
+    while (found + 1) * divisor <= number:
+        found = found + 1
+    return found - 20 if number < 0 else found
+
+
+def nearest(number, divisor, proposal):
+    found = right_quotient(number, divisor, proposal)
+    return found + 1 if 2 * (number - found * divisor) > divisor else found
+
+
 def endless(number, divisor, proposal):
     while proposal * divisor != number:
         proposal = proposal + 1
@@ -112,7 +144,11 @@ QUOTIENTS = [
     (once, "How long must one repair?"),
     (only_down, "you return the proposal, which is 1 off"),
     (to_zero, "goes away from zero here"),
-    (strict, "and it is 14"),
+    (strict, "98 is just 14 · 7: compare with ≤"),
+    (strictly_up, "98 is just 14 · 7: compare with ≤"),
+    (rounded_up, "15 · 7 is more than 100"),
+    (from_zero, "no more than -100"),
+    (nearest, "14 · 7 is more than 97"),
     (endless, "takes too long"),
     (lambda number, divisor, proposal: 14.0, "a whole number is asked for"),
     (lambda number: number, "raised TypeError"),
@@ -140,7 +176,11 @@ LONGEST = [
     (1024, "one bit too careful"),
     (600, "how long a frame is"),
     (2**53, "how many terms fit"),
-    (12, "that is not it"),
+    (12, "12 are safe, but more are"),
+    (4096, "one bit too many"),
+    (11, "the exponent"),
+    (2050, "no less than 2^53"),
+    (2048.0005, "round it down"),
 ]
 
 WRONG = [

@@ -37,7 +37,7 @@ def orders(answer: Any) -> str:
             raise Wrong(f"float32 has no {value!r}: it would become {kept!r}. Take one that it has.")
     found = _sums(given)
     if len(found) < SUMS:
-        shown = ", ".join(f"{value:g}" for value in sorted(found))
+        shown = ", ".join(f"{value:.9g}" for value in sorted(found))
         raise Wrong(
             f"the orders of these give {len(found)} sum{'s' * (len(found) > 1)} ({shown}), and {SUMS} are asked for. "
             "What does a large number do to a small one that comes after it, and what if it has gone again?"
@@ -58,12 +58,21 @@ def apart(answer: Any) -> str:
         (right / STEP, "that is the chance per logit, ε / step; ε itself is asked for."),
         (STEP / FRAMES, "that is for one logit a frame, and it has 600 · 1,024."),
         (1 / right, "that is 1 / ε: the other way round."),
+        (right / 2, "half a step is too careful: boundaries are a whole step apart."),
+        (2 * right, "boundaries are one step apart, not two."),
+        (STEP / 1024, "that is for one logit a token, and there are 600,000 tokens."),
+        (STEP / 600, "that is for 600 logits in all; each of 600,000 tokens has 1,024."),
     ]
     for mistake, reason in mistakes:
         if math.isclose(given, mistake, rel_tol=0.02):
             raise Wrong(reason)
+    if given <= 0:
+        raise Wrong("ε is a distance, so it's above zero; and if it were zero, nothing would need to be rounded.")
+    if given >= STEP:
+        raise Wrong("with an ε as wide as the step every logit rounds apart.")
     if not math.isclose(given, right, rel_tol=0.02):
-        raise Wrong("that is not it: (number of logits in 1,000 frames) · ε / step has to be 1.")
+        parted = LOGITS * FRAMES * given / STEP
+        raise Wrong(f"then {parted:.2g} logits round apart: (number of logits in 1,000 frames) · ε / step has to be 1.")
     return f"ε = {right:.1e}: float32 logits of size 10 are spaced 1e-6 apart, ten thousand times as wide."
 
 
@@ -82,11 +91,18 @@ def quotient(answer: Callable) -> str:
             continue
         if number_ < 0 and value == right + 1:
             raise Wrong(f"for {what} you get {value}. Rounding *down* goes away from zero here: {right}.")
+        if value == right - 1 and right * divisor == number_:
+            raise Wrong(
+                f"for {what} you get {value}, and {number_} is just {right} · {divisor}: compare with ≤, not with <."
+            )
         if value == right + off:
             raise Wrong(f"for {what} you return the proposal, which is {abs(off)} off.")
         if abs(off) > 1 and abs(value - right) < abs(off):
             raise Wrong(f"for {what} you come nearer, to {value}, and stop; it is {right}. How long must one repair?")
-        raise Wrong(f"for {what} you get {value}, and it is {right}: q · divisor ≤ number < (q + 1) · divisor.")
+        if value * divisor > number_:
+            raise Wrong(f"for {what} you get {value}, and {value} · {divisor} is more than {number_}: it is {right}.")
+        more = f"{value + 1} · {divisor} is no more than {number_}"
+        raise Wrong(f"for {what} you get {value}, but {more}: it is {right}.")
     return "exact whatever was proposed, for negative numbers too, and no division anywhere."
 
 
@@ -107,14 +123,20 @@ def longest(answer: Any) -> str:
         2**33: "each weight, up to 2^20, is multiplied by a value of up to 2^22 - 1 before it is added.",
         2047: "one more fits: the largest value is 2^22 - 1, a little less than 2^22, so the sum stays below 2^53.",
         2049: "one too many: that sum could reach 2^53.",
+        4096: "one bit too many: 2^53 over 2^20 · 2^22 is 2^11.",
+        11: "that's the exponent: 2^11 fit.",
         1024: "one bit too careful: the sign has a place of its own in a float64, and all 53 bits count.",
         600: "that is how long a frame is; how long could it be?",
         2**53: "that is 2^53 itself, and the question is how many terms fit.",
     }
     if given in mistakes:
         raise Wrong(mistakes[given])
+    if right < given < right + 1:
+        raise Wrong("a number of tokens is whole: round it down.")
+    if given > right:
+        raise Wrong(f"{given:g} tokens are too many: {given:g} · 2^20 · (2^22 - 1) is no less than 2^53.")
     if given != right:
-        raise Wrong("that is not it: (number of tokens) · 2^20 · (2^22 - 1) has to stay below 2^53.")
+        raise Wrong(f"{given:g} are safe, but more are: the number, times 2^20 · (2^22 - 1), has to stay below 2^53.")
     return f"{right:,} tokens: the sum is then at most 2^53 - {EXACT - right * (LARGEST << ATTENTION_BITS):,}."
 
 
@@ -131,7 +153,17 @@ def _sums(values: Sequence[float]) -> set[float]:
 
 def _divisions() -> list[tuple[int, int, int]]:
     """Numbers, divisors and how far a proposal is off; each kind of mistake meets its case first."""
-    cases = [(100, 7, 0), (100, 7, 1), (100, 7, -1), (100, 7, 5), (100, 7, -5), (98, 7, 0), (98, 7, -1), (97, 7, 1)]
+    cases = [
+        (100, 7, 0),
+        (97, 7, 0),
+        (100, 7, 1),
+        (100, 7, -1),
+        (100, 7, 5),
+        (100, 7, -5),
+        (98, 7, 0),
+        (98, 7, -1),
+        (97, 7, 1),
+    ]
     cases += [(-100, 7, 0), (-100, 7, 1), (-1, 7, 1), (-98, 7, 0), (0, 7, 3), (6, 7, -2), (2**52 + 1, 3, 40)]
     for _ in range(60):
         number_, divisor = int(torch.randint(-(2**52), 2**52, ())), int(torch.randint(1, 2**30, ()))

@@ -1,4 +1,4 @@
-"""What commands need for many pictures: `python benchmarks/memory.py [--tokenize 1000,10000] [--coding 100,1000]`.
+"""What commands need for many pictures: `python benchmarks/memory.py [--codec digits-4x4]`.
 
 Each command works through two folders of hard links to the book's frames, a small one and a large one. A row tells the
 most memory it held at once and its pictures a second, in both folders, start and loading of weights included, and how
@@ -21,24 +21,24 @@ from rich.table import Table
 
 from arlib import data
 
-CODEC = "book"
-
 
 @dataclass
 class Command:
-    """A command that works through a folder: its arguments, and which of the two pairs of counts it gets."""
+    """A command that works through a folder: its arguments, by folder and codec, and which pair of counts it gets."""
 
     name: str
     counts: str
-    arguments: Callable[[Path], list[object]]
+    arguments: Callable[[Path, str], list[object]]
 
 
 # Each finds the pictures in folder/pictures. `decompress` reads what `compress` has written.
 COMMANDS = [
-    Command("tokenize", "tokenize", lambda it: ["tokenize", it / "pictures", it / "a.tokens"]),
-    Command("evaluate", "coding", lambda it: ["evaluate", "--prior", CODEC, "--data", it / "pictures"]),
-    Command("compress", "coding", lambda it: ["compress", it / "pictures", it / "files", "--prior", CODEC]),
-    Command("decompress", "coding", lambda it: ["decompress", it / "files", it / "again", "--prior", CODEC]),
+    Command("tokenize", "tokenize", lambda it, codec: ["tokenize", it / "pictures", it / "a.tokens"]),
+    Command("evaluate", "coding", lambda it, codec: ["evaluate", "--prior", codec, "--data", it / "pictures"]),
+    Command(
+        "compress", "coding", lambda it, codec: ["compress", it / "pictures", it / "files", "--fit", "--prior", codec]
+    ),
+    Command("decompress", "coding", lambda it, codec: ["decompress", it / "files", it / "again", "--prior", codec]),
 ]
 
 # Runs a command and tells its peak on the last line: RUSAGE_CHILDREN of this very process would be that of all before.
@@ -80,6 +80,7 @@ def parsed(counts: str) -> list[int]:
 def main(
     tokenize: Annotated[str, typer.Option(help="How many pictures, small and large.")] = "1000,10000",
     coding: Annotated[str, typer.Option(help="How many for evaluate, compress and decompress.")] = "100,1000",
+    codec: Annotated[str, typer.Option(help="Whose prior; one of digits is faster, as its grids are small.")] = "book",
     only: Annotated[str | None, typer.Option(help="Some of the commands alone: tokenize,evaluate.")] = None,
     root: Annotated[
         Path | None, typer.Option("--in", help="Where the folders are made; best on the book's disk.")
@@ -94,7 +95,8 @@ def main(
         for command in COMMANDS:
             if only is not None and command.name not in only.split(","):
                 continue
-            rows = [(count, *measure(command.arguments(Path(folder, str(count))))) for count in counts[command.counts]]
+            places = {count: Path(folder, str(count)) for count in counts[command.counts]}
+            rows = [(count, *measure(command.arguments(place, codec))) for count, place in places.items()]
             for count, peak, seconds in rows:
                 line = (f"{count:,}", f"{peak:,.0f}", f"{peak / rows[0][1]:.2f}", f"{count / seconds:,.1f}")
                 table.add_row(command.name, *line)

@@ -281,12 +281,20 @@ def test_folders_that_cannot_be_read_are_counted_and_said(tmp_path, locked):
             files_of(tmp_path / "secret")
 
 
-def test_what_is_called_like_a_file_and_is_none_is_counted_and_said(tmp_path):
-    (tmp_path / "a.ptb").touch()
-    (tmp_path / "b.ptb").mkdir()
-    os.mkfifo(tmp_path / "c.ptb")
-    with pytest.warns(Notice, match=r"holds 2 more that are not read, as .*b\.ptb: it is no file"):
-        assert listing.ptb_files(tmp_path) == [tmp_path / "a.ptb"]
+@pytest.mark.parametrize(("files_of", "ending"), [(listing.image_files, "png"), (listing.ptb_files, "ptb")])
+def test_what_is_called_like_a_file_and_is_none_is_counted_and_said(tmp_path, files_of, ending):
+    (tmp_path / f"a.{ending}").touch()
+    os.mkfifo(tmp_path / f"b.{ending}")  # whoever read it would wait forever
+    (tmp_path / f"c.{ending}").symlink_to("nowhere")  # when it's read, it is told with its name
+    with pytest.warns(Notice, match=r"holds 1 more that are not read, as .*b\..*: it is no file"):
+        assert files_of(tmp_path) == [tmp_path / f"a.{ending}", tmp_path / f"c.{ending}"]
+    for name in ("a", "c"):
+        (tmp_path / f"{name}.{ending}").unlink()
+    with pytest.warns(Notice), pytest.raises(DataError, match="holds no"):
+        files_of(tmp_path)
+    (tmp_path / f"d.{ending}").mkdir()
+    with pytest.warns(Notice), pytest.raises(DataError, match="holds no"):
+        files_of(tmp_path)
 
 
 def info(stdout: Any, **environment: str) -> subprocess.CompletedProcess:

@@ -14,21 +14,28 @@ def image_files(folder: Path) -> list[Path]:
     A `Notice` tells what else is there and isn't read. Raises `DataError` where there is no image.
     """
     tell_unreadable(folder)
-    return data.folder_files(folder)
+    paths = only_files(folder, data.folder_files(folder))
+    if not paths:
+        raise DataError(f"{folder} holds no image.")
+    return paths
 
 
 def ptb_files(folder: Path) -> list[Path]:
     """The `.ptb` files of a folder and of those below it, in the order of their names, as `image_files`."""
     tell_unreadable(folder)
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".ptb")
-    paths = [path for path in found if path.is_file()]
-    if len(paths) < len(found):
-        other = next(path for path in found if not path.is_file())
-        message = f"{folder} holds {len(found) - len(paths):,} more that are not read, as {other}: it is no file."
-        warnings.warn(message, Notice, stacklevel=2)
+    paths = only_files(folder, sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".ptb"))
     if not paths:
         raise DataError(f"{folder} holds no .ptb file.")
     return paths
+
+
+def only_files(folder: Path, paths: list[Path]) -> list[Path]:
+    """The paths without folders, pipes and devices, of which a `Notice` tells: reading a pipe could wait forever."""
+    others = [path for path in paths if not path.is_file() and path.exists()]
+    if others:
+        message = f"{folder} holds {len(others):,} more that are not read, as {others[0]}: it is no file."
+        warnings.warn(message, Notice, stacklevel=3)
+    return sorted(set(paths) - set(others)) if others else paths
 
 
 def tell_unreadable(folder: Path) -> None:

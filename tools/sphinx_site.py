@@ -61,11 +61,24 @@ def describe(app: Any, page: str, template: str, context: dict[str, Any], doctre
     description = DESCRIPTION if page == HOME else first_sentences(doctree)
     properties = {"og:title": re.sub("<[^>]*>", "", context.get("title", "")), "og:description": description}
     properties |= {"og:type": "website" if page == HOME else "article", "og:site_name": app.config.project}
+    properties |= addresses(app, page, doctree)
     tags = [f'<meta name="description" content="{escape(description)}" />']
     tags += [f'<meta property="{name}" content="{escape(text)}" />' for name, text in properties.items()]
     context["metatags"] = context.get("metatags", "") + "\n".join(tags)
     for theirs, ours in FOLDED.items():
         context["body"] = context.get("body", "").replace(theirs, ours)
+
+
+def addresses(app: Any, page: str, doctree: nodes.document | None) -> dict[str, str]:
+    """Where a published page is, and its first picture, for previews; nothing where _config.yml names no address."""
+    base = app.config.html_baseurl
+    if not base:
+        return {}
+    found = {"og:url": f"{base.rstrip('/')}/{page}.html"}
+    for image in doctree.findall(nodes.image) if doctree is not None else []:
+        if image["uri"] in app.builder.images:
+            return found | {"og:image": f"{base.rstrip('/')}/_images/{app.builder.images[image['uri']]}"}
+    return found
 
 
 def name_downloads(app: Any, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None) -> None:

@@ -62,7 +62,13 @@ def orthogonal_only(encoder, decoder, data):
     return encoder, torch.linalg.qr(decoder)[0]
 
 
+def as_a_projection(encoder, decoder, data):
+    basis = principal(encoder, decoder, data)[1]
+    return basis.T, basis
+
+
 PRINCIPAL = [
+    (as_a_projection, "together they are a projection"),
     (pca_of_data, "PCA of the data"),
     (only_orthonormal, "still correlated"),
     (singular_vectors, "still correlated"),
@@ -101,12 +107,21 @@ def by_share(variances, bits):
     return [round(bits * variance / sum(variances)) for variance in variances]
 
 
+def by_floored_share(variances, bits):
+    share = [int(bits * variance / sum(variances)) for variance in variances]
+    for k in range(bits - sum(share)):
+        share[k % len(share)] += 1
+    return share
+
+
 SHARES = [
     (evenly, "you share evenly"),
     (all_to_one, "one number gets all"),
     (in_falling_order, "in another order"),
     (by_halves, "a quarter is left, not a half"),
     (by_share, "Not yet"),
+    (by_floored_share, "number 1 would lose 0.11 with a bit less, and number 3 would gain 0.75 by it"),
+    (lambda variances, bits: check.shared(variances, bits)[::-1], "in another order"),
     (lambda variances, bits: [bits] * len(variances), "you have given out"),
     (lambda variances, bits: [bits / len(variances)] * len(variances), "whole numbers"),
     (lambda variances, bits: bits, "a list of 2"),
@@ -144,7 +159,9 @@ def counted(size, kernel, stride):
 OVERLAPS = [
     (lambda size, kernel, stride: counted(size, stride, kernel), "changed places"),
     (lambda size, kernel, stride: counted(size, kernel, stride)[: size * stride], "reaches 3 outputs"),
-    (lambda size, kernel, stride: [kernel / stride] * ((size - 1) * stride + kernel), "it should be"),
+    (lambda size, kernel, stride: [kernel / stride] * ((size - 1) * stride + kernel), "reached by input 0, so"),
+    (lambda size, kernel, stride: [kernel // stride] * ((size - 1) * stride + kernel), "output 2 is reached by inputs"),
+    (lambda size, kernel, stride: counted(size, kernel, 1), "the last input starts at 4 and reaches 3 outputs"),
     (lambda size, kernel, stride: [1] * 3, "you have 3 outputs"),
     (lambda size, kernel, stride: 3, "a list of counts"),
     (lambda size, kernel, stride: None, "returns nothing yet"),
@@ -172,6 +189,8 @@ MEDIANS = [
     (lambda pictures, weights: pictures.mean(0), "without the weights"),
     (lambda pictures, weights: pictures[weights.argmax()], "most probable picture"),
     (best_whole, "each pixel may choose"),
+    (lambda pictures, weights: pictures.sort(0).values[(weights.cumsum(0) < 0.5).sum()], "sort them too"),
+    (lambda pictures, weights: pictures.sort(0).values[len(pictures) // 2], "counts as much as the others"),
     (lambda pictures, weights: torch.zeros_like(pictures[0]), "is possible"),
     (lambda pictures, weights: pictures, "the shape is"),
     (lambda pictures, weights: None, "returns nothing yet"),

@@ -40,8 +40,13 @@ def to_principal(answer: Callable) -> str:
             right = torch.linalg.svd(data, full_matrices=False)[2][:k]
             if torch.allclose(new_decoder @ new_encoder, right.T @ right, atol=1e-3):
                 raise Wrong(
-                    "that is PCA of the data. This auto-encoder is not at its minimum: it paints something else, "
-                    "and has to go on painting it."
+                    "that is PCA of the data. This auto-encoder is not at its minimum: it gives something else, "
+                    "and has to go on giving it."
+                )
+            if torch.allclose(new_encoder, new_decoder.T, atol=1e-3):
+                raise Wrong(
+                    "your encoder is your decoder transposed, so together they are a projection. This auto-encoder is "
+                    "none: start from decoder @ encoder."
                 )
             raise Wrong(f"decoder @ encoder has changed, by up to {gap:.2g}: the same picture has to come out.")
         if not torch.allclose(gram, torch.eye(k), atol=1e-3):
@@ -102,18 +107,29 @@ def share_bits(answer: Callable) -> str:
         mistakes = []
         if max(share) - min(share) <= 1:
             mistakes = ["you share evenly, and a bit is worth more where more variance is left."]
-        elif max(share) == budget:
-            mistakes = ["one number gets all the bits: after each bit, only a quarter of its error is left."]
         elif sorted(share) == sorted(best):
             mistakes = ["the numbers of bits are right, but they are in another order than the variances."]
+        elif max(share) == budget:
+            mistakes = ["one number gets all the bits: after each bit, only a quarter of its error is left."]
         elif share == _halved(variances, budget):
             mistakes = ["a bit halves the *error*; squared, a quarter is left, not a half."]
-        reason = mistakes[0] if mistakes else "there is a better one."
+        reason = mistakes[0] if mistakes else _better(variances, share)
         raise Wrong(
             f"{case} your {share} leaves {_left(variances, share):.3g}, and {best} leaves "
             f"{_left(variances, best):.3g}: {reason}"
         )
     return "no other share of the same bits leaves less."
+
+
+def _better(variances: list[float], share: list[int]) -> str:
+    """In words, the bit that does most good elsewhere; the numbers are counted from 0."""
+    left = [variance / 4**given for variance, given in zip(variances, share, strict=True)]
+    giver = min((k for k, given in enumerate(share) if given), key=lambda k: left[k])
+    taker = left.index(max(left))
+    return (
+        f"number {giver} would lose {3 * left[giver]:.2g} with a bit less, and number {taker} would gain "
+        f"{0.75 * left[taker]:.2g} by it."
+    )
 
 
 def _halved(variances: list[float], bits: int) -> list[int]:
@@ -136,7 +152,7 @@ def _linear() -> ImageTokenizer:
 def _paint(patches: torch.Tensor, change: Callable[[torch.Tensor], torch.Tensor] = lambda z: z) -> torch.Tensor:
     """Patches (N, 75) through `linear-5`, with something done to its ten numbers."""
     net = _linear()
-    squares = unpatchify(patches[:, None, None], 5).permute(0, 3, 1, 2)
+    squares = unpatchify(patches[:, None, None].float(), 5).permute(0, 3, 1, 2)
     return net.decoder(change(net.encoder(squares))).permute(0, 2, 3, 1).flatten(1)
 
 
@@ -211,8 +227,14 @@ def overlaps(answer: Callable) -> str:
                 f"{(size - 1) * stride} and reaches {kernel} outputs."
             )
         if len(found) != len(right):
-            raise Wrong(f"{case} you have {len(found)} outputs, and there are {len(right)}.")
-        raise Wrong(f"{case} you have {found}, and it should be {right}.")
+            raise Wrong(
+                f"{case} you have {len(found)} outputs, and there are {len(right)}: the last input starts at "
+                f"{(size - 1) * stride} and reaches {kernel} outputs."
+            )
+        at = next(k for k, count in enumerate(right) if found[k] != count)
+        inputs = [k for k in range(size) if k * stride <= at < k * stride + kernel]
+        reached = f"by input{'s' * (len(inputs) > 1)} {', '.join(map(str, inputs))}" if inputs else "by none"
+        raise Wrong(f"{case} you have {found}, and output {at} is reached {reached}, so it should be {right}.")
     return "away from the ends the count is even exactly where the stride divides the kernel."
 
 
@@ -224,15 +246,30 @@ def _absolute(guess: torch.Tensor, pictures: torch.Tensor, weights: torch.Tensor
 
 
 def _possible(count: int, shape: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor, int]:
-    """Pictures, their probabilities, and which is the best of them: not the most probable, or two mistakes were one."""
+    """Pictures, their probabilities, and which is the best of them.
+
+    That isn't the most probable one, and the middle of the values isn't where half of the unsorted weights is reached:
+    else two mistakes were one. (Of three pictures no weight is above a half, so the middle one is right.)
+    """
     while True:
         pictures, weights = torch.rand(count, *shape), torch.rand(count) + 0.05
         if count == 3:
             weights = torch.tensor([0.3, 0.36, 0.34])[torch.randperm(3)]
         weights = weights / weights.sum()
         totals = torch.stack([_absolute(picture, pictures, weights).sum() for picture in pictures])
-        if totals.argmin() != weights.argmax():
+        apart = count == 3 or _half(weights) not in ((count - 1) // 2, count // 2)
+        if totals.argmin() != weights.argmax() and apart:
             return pictures, weights, int(totals.argmin())
+
+
+def _half(weights: torch.Tensor) -> int:
+    """Where half of the weight is reached, in the order that they are in."""
+    return int((weights.cumsum(0) < 0.5).sum())
+
+
+def _misplaced(pictures: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """The weighted median of somebody who sorts the values, and not the weights with them."""
+    return pictures.sort(0).values[_half(weights)]
 
 
 @checker
@@ -250,6 +287,10 @@ def least_absolute(answer: Callable) -> str:
             (mean, "that is the mean, which is best for *squared* errors."),
             (pictures.mean(0), "that is the mean, and without the weights."),
             (pictures.median(0).values, "that is the median, but each picture counts as much as the others."),
+            (
+                _misplaced(pictures, weights),
+                "you have sorted the values, and left the weights as they were: sort them too.",
+            ),
             (pictures[weights.argmax()], "that is the most probable picture."),
             (pictures[best], "that is the best of the pictures; each pixel may choose its own."),
         ]

@@ -53,7 +53,7 @@ def choose(
     fewest = torch.full((len(images),), math.inf)
     places = near.shape[1] * near.shape[2]
     for number in range(rounds):
-        signs = torch.where(near >= 0, 1.0, -1.0)
+        signs = torch.where(near >= 0, 1.0, -1.0).float()
         tokens = tokenizer.quantizer.encode(signs)  # type: ignore[union-attr]
         error, slope = error_slope(tokenizer, pixels, signs)
         bits, dearer = flip_costs(prior, tokens, labels, parts)
@@ -96,7 +96,7 @@ def error_slope(
     tokenizer: ImageTokenizer, pixels: torch.Tensor, signs: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean squared error of each picture `(N,)`, and its derivative by each sign `(N, h, w, bits)`."""
-    corner = torch.cat([torch.full((part,), part**-0.5) for part in sign_parts(tokenizer)])  # of each part's sphere
+    corner = torch.cat([torch.full((part,), part**-0.5) for part in sign_parts(tokenizer)]).to(pixels)  # of its sphere
     signs = signs.clone().requires_grad_()
     with torch.enable_grad():
         error = (tokenizer.paint(signs * corner) - pixels).square().mean(dim=(1, 2, 3))

@@ -89,7 +89,8 @@ def blurred(images: torch.Tensor, sigma: float) -> torch.Tensor:
 
 def highest(model: Codec, frames: torch.Tensor, max_bytes: int) -> torch.Tensor:
     """The highest settings `(N,)` of the dial at which files are estimated to fit; 0 where none is."""
-    low, high = torch.zeros(len(frames)), torch.full((len(frames),), model.tokenizer.qualities - 1.0)
+    low = torch.zeros(len(frames), dtype=torch.float32)
+    high = torch.full_like(low, model.tokenizer.qualities - 1.0)
     settings = high
     for _ in range(HALVINGS + 1):
         fits = sizes(model, *tokens_at(model, frames, settings)) <= max_bytes - SPARE

@@ -42,6 +42,7 @@ class Judge(nn.Module):
             convolution(8 * width, 4 * width, 1),
         )
         self.head = nn.Linear(4 * width, classes)
+        self.float()  # whatever torch's default dtype is
 
     @property
     def config(self) -> dict:

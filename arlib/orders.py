@@ -40,7 +40,7 @@ def known_first(known: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
 
 def random(count: int, length: int, generator: torch.Generator | None = None) -> torch.Tensor:
     """`count` orders of their own, `(count, length) int64`, for training and sampling."""
-    return torch.rand(count, length, generator=generator).argsort(dim=1)
+    return torch.rand(count, length, generator=generator, dtype=torch.float32).argsort(dim=1)
 
 
 def shuffled(length: int, seed: int) -> torch.Tensor:

@@ -56,7 +56,7 @@ class BSQ(nn.Module):
 
     def _corner(self, vector: torch.Tensor) -> torch.Tensor:
         # Not torch.sign, which has a third value at zero.
-        return torch.where(vector >= 0, 1.0, -1.0) / self.latent_dim**0.5
+        return torch.where(vector >= 0, 1.0, -1.0).float() / self.latent_dim**0.5
 
     def _powers(self, device: torch.device) -> torch.Tensor:
         # Integers throughout: in half precision a sum of powers of two above 2^8 is rounded to another code.
@@ -90,13 +90,13 @@ class VQ(nn.Module):
             raise ValueError(f"VQ takes 2 codes of 1 number at least, not {codebook_size} of {latent_dim}.")
         self.codebook_size, self.latent_dim = codebook_size, latent_dim
         self.decay, self.commitment, self.revival = decay, commitment, revival
-        codes = torch.zeros(codebook_size, latent_dim)
+        codes = torch.zeros(codebook_size, latent_dim, dtype=torch.float32)
         if decay is None:
             self.codes = nn.Parameter(codes)
         else:
             self.register_buffer("codes", codes)
         # How often each code is chosen, 1 being its share of a uniform use; all zero before the first batch.
-        self.register_buffer("usage", torch.zeros(codebook_size))
+        self.register_buffer("usage", torch.zeros(codebook_size, dtype=torch.float32))
 
     @property
     def config(self) -> dict:

@@ -46,6 +46,7 @@ class ContextModel(nn.Module):
         self.gates = nn.Conv2d(width, bits * RANK, 1)
         self.gated = nn.Parameter(0.02 * torch.randn(bits, RANK, bits))
         self.register_buffer("earlier", torch.ones(bits, bits).tril(-1), persistent=False)
+        self.float()  # whatever torch's default dtype is
 
     def forward(self, signs: torch.Tensor, quality: torch.Tensor) -> torch.Tensor:
         around = F.conv2d(signs, self.around.weight * self.before, self.around.bias, padding=2)
@@ -76,7 +77,7 @@ class RateDistortionLoss(nn.Module):
         self.model = tokenizer
         self.bits = [part.latent_dim for part in parts]  # type: ignore[union-attr]
         self.context = ContextModel(sum(self.bits), tokenizer.qualities)
-        self.register_buffer("prices", torch.tensor(prices), persistent=False)
+        self.register_buffer("prices", torch.tensor(prices, dtype=torch.float32), persistent=False)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         quality = torch.randint(len(self.prices), (len(images),), device=images.device)
@@ -94,7 +95,7 @@ class RateDistortionLoss(nn.Module):
             [F.normalize(part, dim=-1) * part.shape[-1] ** 0.5 for part in latent.split(self.bits, -1)], -1
         )
         near = near.permute(0, 3, 1, 2)
-        signs = torch.where(near >= 0, 1.0, -1.0)
+        signs = torch.where(near >= 0, 1.0, -1.0).to(near)
         # Straight through: a sign is what the others are guessed from, and itself more or less what was guessed.
         passed = signs + (near - near.detach())
         soft = torch.sigmoid(2 * near)
@@ -128,7 +129,7 @@ def vary(pixels: torch.Tensor) -> torch.Tensor:
     """
     batch, height, width, channels = pixels.shape
     gains = torch.where(torch.rand(batch, 1) < 1 / 3, torch.rand(batch, channels) * 0.6 + 0.7, torch.ones(()))
-    pixels = ((pixels + 0.5) * gains[:, None, None].to(pixels.device)).clamp(0, 1) - 0.5
+    pixels = ((pixels + 0.5) * gains[:, None, None].to(pixels)).clamp(0, 1) - 0.5
     if torch.rand(()) < 1 / 3:
         share = 0.7 + 0.3 * torch.rand(()).item()
         rows, columns = round(share * height), round(share * width)

@@ -15,7 +15,7 @@ from torch import nn
 from arlib import metrics
 from arlib.tokenizer import describe, to_float, to_uint8
 
-GREY = torch.tensor([0.299, 0.587, 0.114])  # ITU-R BT.601
+GREY = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float32)  # ITU-R BT.601
 OCTAVES = 5
 PATCH = 7  # the side of the patches whose statistics are compared
 STRIDE = 4  # from patch to patch; with the 5 pixels of a token's patch it has no factor in common
@@ -118,7 +118,8 @@ def unsharp(images: torch.Tensor, amount: float, sigma: float = 1.0) -> torch.Te
 def blur(pixels: torch.Tensor, sigma: float) -> torch.Tensor:
     """`(B, C, H, W)` blurred by a Gaussian that is cut off at 4 sigma; beyond the edge, its colour goes on."""
     reach = math.ceil(4 * sigma)
-    bell = torch.exp(-torch.arange(-reach, reach + 1, device=pixels.device).square() / (2 * sigma**2))
+    steps = torch.arange(-reach, reach + 1, device=pixels.device, dtype=torch.float32)
+    bell = torch.exp(-steps.square() / (2 * sigma**2))
     weights = (bell / bell.sum()).expand(pixels.shape[1], 1, 1, -1)
     across = F.conv2d(F.pad(pixels, (reach, reach, 0, 0), mode="replicate"), weights, groups=pixels.shape[1])
     down = F.pad(across, (0, 0, reach, reach), mode="replicate")
@@ -127,7 +128,8 @@ def blur(pixels: torch.Tensor, sigma: float) -> torch.Tensor:
 
 def noisy(images: torch.Tensor, sigma: float, seed: int = 0) -> torch.Tensor:
     """Pictures `(N, H, W, 3) uint8` with white noise of `sigma` grey levels, the same in all three colours."""
-    noise = torch.randn(*images.shape[:3], 1, generator=torch.Generator().manual_seed(seed))
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(*images.shape[:3], 1, generator=generator, dtype=torch.float32)
     return (images + sigma * noise).round().clamp(0, 255).to(torch.uint8)
 
 
@@ -152,6 +154,7 @@ class PatchJudge(nn.Module):
             nn.LeakyReLU(0.2),
             nn.Conv2d(2 * width, 1, 3, padding=1),
         )
+        self.float()  # whatever torch's default dtype is
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         fine = pixels - F.avg_pool2d(F.pad(pixels, (1, 1, 1, 1), mode="replicate"), 3, stride=1)

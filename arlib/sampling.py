@@ -109,7 +109,8 @@ def generate(
         order = orders.known_first(kept, torch.arange(prior.length).expand(count, -1) if order is None else order)
         kept = orders.arrange(kept, order)
     # float32 numbers end at 1 - 2^-24, so that their float64 products stay below the last interval's end.
-    uniform = torch.rand(count, prior.length, generator=torch.Generator().manual_seed(seed)).double()
+    generator = torch.Generator().manual_seed(seed)
+    uniform = torch.rand(count, prior.length, generator=generator, dtype=torch.float32).double()
 
     def drawn(logits: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
         """Logits `(B, n, V)` to tokens `(B, n)`, with numbers of that shape."""

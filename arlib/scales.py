@@ -63,6 +63,7 @@ class Pyramid(nn.Module):
         self.latent_dim = quantizer.latent_dim
         self.codebook_size = quantizer.codebook_size
         self.smooth = nn.ModuleList(nn.Conv2d(self.latent_dim, self.latent_dim, 3, padding=1) for _ in self.sides)
+        self.float()  # whatever torch's default dtype is
 
     @property
     def config(self) -> dict:
@@ -102,7 +103,7 @@ class Pyramid(nn.Module):
         if tokens.shape[1] not in self.ends:
             raise ValueError(f"Maps of sides {self.sides} end after {self.ends} tokens, not after {tokens.shape[1]}.")
         firsts = [0, *self.ends]
-        total = torch.zeros(1, device=tokens.device)
+        total = torch.zeros(1, dtype=torch.float32, device=tokens.device)
         for scale, end in enumerate(self.ends[: self.ends.index(tokens.shape[1]) + 1]):
             total = total + self._enlarge(self.quantizer.decode(tokens[:, firsts[scale] : end]), scale)
         return total

@@ -42,12 +42,13 @@ class Detail(nn.Module):
         self.last = nn.Conv2d(width, channels, 3, padding=1)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
+        self.float()  # whatever torch's default dtype is
 
     def forward(self, pixels: torch.Tensor, features: torch.Tensor, grain: torch.Tensor | None = None) -> torch.Tensor:
         """The grain is `(B, 1, H, W)`: by default new in each step of training, else always the same."""
         if grain is None:
-            shape = (len(pixels), 1, *pixels.shape[2:])
-            grain = torch.randn(shape, device=pixels.device) if self.training else fixed_grain(pixels)
+            fixed = fixed_grain(pixels)
+            grain = torch.randn(fixed.shape, dtype=pixels.dtype, device=pixels.device) if self.training else fixed
         asked = F.interpolate(self.ask(features), pixels.shape[2:], mode="bilinear")
         x = self.look(torch.cat([pixels, grain], dim=1)) + asked
         for layer in self.layers:
@@ -66,7 +67,8 @@ def _layer(width: int) -> nn.Sequential:
 
 def fixed_grain(pixels: torch.Tensor) -> torch.Tensor:
     """White noise for pictures `(B, C, H, W)`, always the same: `(B, 1, H, W)`."""
-    noise = torch.randn(1, 1, *pixels.shape[2:], generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(1, 1, *pixels.shape[2:], generator=generator, dtype=torch.float32)
     return noise.to(pixels).expand(len(pixels), -1, -1, -1)
 
 

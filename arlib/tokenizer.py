@@ -61,6 +61,7 @@ class ImageTokenizer(nn.Module):
         self.encoder = patch_encoder(patch_size, width, depth, self.latent_dim, channels)
         self.decoder = patch_decoder(patch_size, width, depth, self.latent_dim, channels, refine)
         self.dial = nn.Parameter(torch.zeros(qualities, width)) if qualities else None
+        self.float()  # whatever torch's default dtype is
 
     @property
     def config(self) -> dict:
@@ -178,9 +179,10 @@ class ImageTokenizer(nn.Module):
         if self.dial is None:
             if quality is not None:
                 raise ValueError("This tokenizer has no dial: leave the quality out.")
-            return torch.zeros(batch_size)
+            return torch.zeros(batch_size, dtype=torch.float32)
         quality = self.qualities - 1 if quality is None else quality
-        settings = quality.float() if isinstance(quality, torch.Tensor) else torch.full((batch_size,), float(quality))
+        settings = quality if isinstance(quality, torch.Tensor) else torch.full((batch_size,), float(quality))
+        settings = settings.float()
         if settings.shape != (batch_size,):
             raise ValueError(f"A quality for {batch_size} pictures is a number or ({batch_size},), not {quality}.")
         if not ((settings >= 0) & (settings <= self.qualities - 1)).all():

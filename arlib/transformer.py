@@ -112,6 +112,7 @@ class Prior(nn.Module):
             self.register_buffer("source", source, persistent=False)
             self.register_buffer("block", block, persistent=False)
         self._initialise()
+        self.float()  # whatever torch's default dtype is
 
     @classmethod
     def from_config(cls, config: dict) -> "Prior":

@@ -39,19 +39,24 @@ class Wrong(Exception):
 def checker(check: Callable[..., str]) -> Callable[..., Verdict]:
     """Make a checker of a function that returns words of praise for a right answer and raises `Wrong` for another.
 
-    It runs with gradients on, whatever the notebook has set, and puts torch's random state back at the end.
+    It runs with gradients on and float32 as the default dtype, whatever the notebook has set, and puts torch's random
+    state and that dtype back at the end.
     """
 
     @wraps(check)
     def checked(*answers: Any) -> Verdict:
+        dtype = torch.get_default_dtype()
         try:
             with torch.random.fork_rng(devices=[]), torch.enable_grad():
                 torch.seed()
+                torch.set_default_dtype(torch.float32)
                 verdict = Verdict(True, check(*answers))
         except Wrong as wrong:
             verdict = Verdict(False, str(wrong))
         except (Exception, SystemExit) as error:  # whatever an answer does that its checker did not think of
             verdict = Verdict(False, f"while it was checked, this was raised: {_told(error)}.")
+        finally:
+            torch.set_default_dtype(dtype)
         print(verdict)
         return verdict
 

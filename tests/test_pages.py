@@ -1,10 +1,12 @@
-"""The pages on a phone, on paper, and where they lead to the source."""
+"""The pages on a phone, on paper, where they lead to the source, and what they say once they are published."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import PATIENCE
+from conftest import PATIENCE, ROOT
 from playwright.sync_api import Browser, Page
 
 pytestmark = pytest.mark.browser
@@ -70,3 +72,27 @@ def test_a_notebook_says_what_it_needs(page: Page, site: Path) -> None:
     page.goto((site / "book" / f"{CHAPTER}.html").as_uri())
     download = page.locator(".btn-download-source-button")
     assert download.text_content().strip() == ".ipynb (runs in the folder of the book)"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("published", [True, False])
+def test_two_settings_say_where_site_and_repository_are_published(tmp_path: Path, published: bool) -> None:
+    config = (ROOT / "_config.yml").read_text(encoding="utf-8")
+    if published:
+        config = config.replace('baseurl: ""', "baseurl: https://example.org/book/")
+        config = config.replace('url: ""  ', "url: https://github.com/example/book  ")
+    (tmp_path / "_config.yml").write_text(config)
+    (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: probe\n")
+    (tmp_path / "probe.md").write_text("# A page\n\n![A frame](book/_static/frames.png)\n")
+    for name in ("book", "tools"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    jupyter_book = Path(sys.executable).with_name("jupyter-book")
+    subprocess.run([jupyter_book, "build", tmp_path, "-W", "-n"], check=True, capture_output=True)
+    page = (tmp_path / "_build" / "html" / "probe.html").read_text(encoding="utf-8")
+    for words in (
+        '"og:url" content="https://example.org/book/probe.html"',
+        '"og:image" content="https://example.org/book/_images/frames.png"',
+        'href="https://github.com/example/book"',
+        'href="https://github.com/example/book/issues',
+    ):
+        assert (words in page) == published, words
+    assert '"og:site_name" content="Pixels, Tokens, Bytes"' in page

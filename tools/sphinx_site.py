@@ -60,7 +60,7 @@ def describe(app: Any, page: str, template: str, context: dict[str, Any], doctre
         context["title"] = HOME_TITLE
     description = DESCRIPTION if page == HOME else first_sentences(doctree)
     properties = {"og:title": re.sub("<[^>]*>", "", context.get("title", "")), "og:description": description}
-    properties |= {"og:type": "website" if page == HOME else "article", "og:site_name": app.config.project}
+    properties |= {"og:type": "website" if page == HOME else "article", "og:site_name": app.config.html_title}
     properties |= addresses(app, page, doctree)
     tags = [f'<meta name="description" content="{escape(description)}" />']
     tags += [f'<meta property="{name}" content="{escape(text)}" />' for name, text in properties.items()]
@@ -76,8 +76,9 @@ def addresses(app: Any, page: str, doctree: nodes.document | None) -> dict[str, 
         return {}
     found = {"og:url": f"{base.rstrip('/')}/{page}.html"}
     for image in doctree.findall(nodes.image) if doctree is not None else []:
-        if image["uri"] in app.builder.images:
-            return found | {"og:image": f"{base.rstrip('/')}/_images/{app.builder.images[image['uri']]}"}
+        folder, _, name = image["uri"].rpartition("/")
+        if folder.endswith("_images"):
+            return found | {"og:image": f"{base.rstrip('/')}/_images/{name}"}
     return found
 
 

@@ -1,5 +1,6 @@
 """The checkers of chapter 7, "Causality and its traps"."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -8,98 +9,165 @@ import torch.nn.functional as F
 from torch import nn
 
 from arlib import causality
-from arlib.exercises import Wrong, call, checker, number, tensor
+from arlib.exercises import Wrong, call, checker, diagnosis, number, tensor
 
 VOCABULARY, LENGTH = 16, 12  # of the chapter's tiny models
-FINITE = -1e4
-FAINT = "one with a leak of a millionth of a millionth"
+SHORT = 6  # tokens of the priors of exercise 2, whose every edit is tried
 
 
 @checker
-def shift(answer: Any) -> str:
-    """`answer(tokens, start)`: what goes into a model, `(B, T) int64`, for tokens `(B, T) int64`."""
-    for batch, length in ((3, 7), (7, 3), (1, 1)):
-        tokens = torch.randint(1000, (batch, length))
-        start = int(torch.randint(1000, 2000, ()))
-        right = torch.cat([torch.full((batch, 1), start), tokens[:, :-1]], dim=1)
-        inputs = call(answer, tokens, start)
-        if isinstance(inputs, torch.Tensor) and inputs.shape == (batch, length + 1):
-            raise Wrong("one token too many: T inputs for T rows. With a start token in front the last one is dropped.")
-        inputs = tensor(inputs, (batch, length), torch.int64)
-        if torch.equal(inputs, right):
-            continue
-        known = {
-            "that is the sequence as it came: input t is token t, which row t has to predict.": tokens,
-            "the last token stands in front (as torch.roll puts it there): row 0 would know the end of the sequence.": (
-                tokens.roll(1, dims=1)
-            ),
-            "that is shifted the other way: input t is token t + 1, from the future.": (
-                torch.cat([tokens[:, 1:], torch.full((batch, 1), start)], dim=1)
-            ),
-            "that takes the first token's place and moves nothing: input t is still token t from 1 on.": (
-                torch.cat([torch.full((batch, 1), start), tokens[:, 1:]], dim=1)
-            ),
-            "that is shifted along the batch: each sequence would be told its neighbour's tokens.": (
-                torch.cat([torch.full((1, length), start), tokens[:-1]])
-            ),
-        }
-        for reason, wrong in known.items():
-            if torch.equal(inputs, wrong):
-                raise Wrong(reason)
-        if torch.equal(inputs[:, 1:], right[:, 1:]):
-            raise Wrong("input 0 is not the start token whose number is given; the others are right.")
-        if (inputs == inputs[:, :1]).all() and length > 1:
-            raise Wrong(
-                "one value is in every place. If you assign a tensor to a part of itself, it is read while it is "
-                "overwritten: make a new one."
-            )
-        raise Wrong("input 0 has to be the start token, and input t the token t - 1, in each sequence.")
-    return "input 0 is the start token, and input t is token t - 1."
+def next_bits(answer: Any) -> str:
+    """`answer(logits, tokens)`: bits a token of a model whose row t predicts token t + 1, `(B, T, V)` and `(B, T)`."""
+    batch, length, vocabulary = 3, 7, 5
+    logits, tokens = torch.randn(batch, length, vocabulary), torch.randint(vocabulary, (batch, length))
+    given = number(call(answer, logits, tokens))
+
+    def bits(rows: torch.Tensor, targets: torch.Tensor) -> float:
+        return F.cross_entropy(rows.flatten(0, 1), targets.flatten()).item() / math.log(2)
+
+    right = bits(logits[:, :-1], tokens[:, 1:])
+    padded = F.pad(tokens[:, 1:], (0, 1))
+    known = {
+        "row t is compared with token t. This model's row t predicts token t + 1.": bits(logits, tokens),
+        "it's shifted the other way: row t + 1 is compared with token t.": bits(logits[:, 1:], tokens[:, :-1]),
+        "row t is compared with token t + 2: one of the two shifts is enough.": bits(logits[:, :-2], tokens[:, 2:]),
+        "the last row predicts a token past the end, and here the first one is taken for it. Drop that row.": (
+            bits(logits, tokens.roll(-1, dims=1))
+        ),
+        "the last row predicts a token past the end, and here a 0 is taken for it. Drop that row.": bits(
+            logits, padded
+        ),
+        "these are nats: divide by the logarithm of 2.": right * math.log(2),
+        "that's the sum over all tokens. The mean is asked for.": right * batch * (length - 1),
+        "that's the sum of each sequence. The mean over all tokens is asked for.": right * (length - 1),
+        "the sum is right, and it's divided by all tokens, though the first of each sequence isn't predicted.": (
+            right * (length - 1) / length
+        ),
+    }
+    for reason, wrong in known.items():
+        if math.isclose(given, wrong, rel_tol=1e-4):
+            raise Wrong(reason)
+    if not math.isclose(given, right, rel_tol=1e-4):
+        raise Wrong(f"it gives {given:.4f} where {right:.4f} is right: rows 0 to T - 2 against tokens 1 to T - 1.")
+    return "each row is compared with the token it predicts, and the row without one is left out."
 
 
 @checker
-def first_row(answer: Any) -> str:
-    """`answer(prior, tokens, position)`: the first row that changes when the token at `position (int)` is edited."""
-    length = 10
-    tokens = torch.randint(VOCABULARY, (1, length))
-    tokens[0, 1], tokens[0, 2], tokens[0, 3] = 0, VOCABULARY - 1, 1  # where an edit to a fixed token, or by +1, fails
-    for name, offset in (
-        ("honest", 1),
-        ("one that reads its own token", 0),
-        ("one that looks two tokens ahead", -2),
-        ("one that reads a token too late", 2),
-        (FAINT, -1),
-    ):
-        for position in (1, 2, 3, int(torch.randint(4, length - 1, ())), length - 1):
-            passes: list[torch.Tensor] = []
-            row = number(call(answer, _reader(offset, name == FAINT, passes), tokens, position))
-            _look_at_edit(passes, tokens, position)
-            expected = min(length, max(0, position + offset))
-            if row != expected:
-                raise Wrong(_about_row(row, expected, name, position, length))
-    for _ in range(300):  # an edit to a random token is, once in 16, to the one that is there
-        passes = []
-        tokens = torch.randint(VOCABULARY, (1, length))
-        call(answer, _reader(1, False, passes), tokens, 4)
-        _look_at_edit(passes, tokens, 4)
-    return "it finds the first row that an edit changes, and sees a change of a millionth of a millionth too."
-
-
-def _about_row(row: float, expected: int, name: str, position: int, length: int) -> str:
-    """Why `row` is not the first to change."""
-    if name == FAINT and row == min(length, position + 1):
-        return (
-            "a leak of a millionth of a millionth stays unseen. Compare bit for bit, without a tolerance: both passes "
-            "have the same shapes, so what does not depend on the edit comes out with the same bits."
+def leaks(answer: Any) -> str:
+    """`answer(prior)`: the pairs (row, token) that break the rule, of a prior on SHORT tokens below VOCABULARY."""
+    last = SHORT - 1
+    whole = {"honest": set(), "no shift": {(row, row) for row in range(SHORT)}, "roll": {(0, last)}}
+    for name, expected in whole.items():
+        _compare(_pairs(call(answer, _prior(expected))), expected, f"the prior is {name}" if name == "honest" else name)
+    row = int(torch.randint(SHORT - 2, ()))
+    pair = (row, int(torch.randint(row + 1, SHORT, ())))
+    if _pairs(call(answer, _prior({pair}, size=1e-12))) != {pair}:
+        raise Wrong(
+            "a leak of a millionth of a millionth stays unseen, or makes others of it. Compare bit for bit, without a "
+            "tolerance."
         )
-    if expected == length:
-        return f"no row changes here, and then the answer is T = {length}, not {row:g}."
-    known = position + 1 if name == FAINT else expected  # from here on, each row changes by much
-    if row == length - 1 and known < length:
-        return f"that is the last row that changes. The first is asked for, here row {expected}."
-    if row == known + 2 < length:
-        return f"that is the row that changes most. The first that changes at all is asked for, here row {expected}."
-    return f"the prior is {name}: an edit at {position} first changes row {expected}, not {row:g}."
+    for _ in range(12):  # an answer that tries one other token a place finds one in eight of these
+        row = int(torch.randint(SHORT - 1, ()))
+        pair, trigger = (row, int(torch.randint(row, SHORT, ()))), int(torch.randint(VOCABULARY, ()))
+        if _pairs(call(answer, _prior({pair}, trigger=trigger))) != {pair}:
+            raise Wrong(
+                f"row {pair[0]} knows one thing of token {pair[1]}: whether it's a {trigger}. That stays unseen. "
+                f"Put each of the {VOCABULARY} tokens there in turn."
+            )
+    return "it finds every leak there, the faint ones and those of a single token too."
+
+
+def _prior(pairs: set[tuple[int, int]], size: float = 1.0, trigger: int | None = None) -> Callable:
+    """A prior that keeps the rule but for `pairs`: those rows know that token, or only whether it is `trigger`."""
+
+    def prior(tokens: torch.Tensor) -> torch.Tensor:
+        if tokens.dim() != 2 or tokens.shape[1] != SHORT or tokens.dtype != torch.int64:
+            raise ValueError(f"this prior reads tokens (B, {SHORT}) int64, not {tuple(tokens.shape)} {tokens.dtype}")
+        if tokens.min() < 0 or tokens.max() >= VOCABULARY:
+            raise ValueError(f"tokens lie in [0, {VOCABULARY}), and this prior was given one that does not")
+        seen = F.one_hot(tokens, VOCABULARY).double()
+        logits = F.pad(seen, (0, 0, 1, 0))[:, :-1].cumsum(dim=1)
+        for row, token in pairs:
+            logits[:, row] += size * (seen[:, token] if trigger is None else seen[:, token, trigger, None])
+        return logits
+
+    prior.vocabulary, prior.length = VOCABULARY, SHORT  # type: ignore[attr-defined]
+    return prior
+
+
+def _pairs(found: Any) -> set[tuple[int, int]]:
+    """The reader's pairs as a set. Raises `Wrong` for what are none."""
+    try:
+        return {(int(row), int(token)) for row, token in found}
+    except (TypeError, ValueError):
+        raise Wrong("a set of pairs (row, token) is asked for, and empty where nothing leaks.") from None
+
+
+def _compare(found: set[tuple[int, int]], expected: set[tuple[int, int]], name: str) -> None:
+    """Raise `Wrong` unless the pairs are those expected."""
+    lawful = sorted(pair for pair in found if pair[1] < pair[0])
+    if found == expected:
+        return
+    if {(token, row) for row, token in found} == expected:
+        raise Wrong("the pairs are turned round: (row, token) is asked for, the row first.")
+    if lawful:
+        row, token = lawful[0]
+        raise Wrong(f"row {row} may know token {token}, which comes before it. That's no leak.")
+    if name == "no shift" and not found:
+        raise Wrong("a row that knows its own token, the one it has to predict, leaks too.")
+    missed, more = sorted(expected - found), sorted(found - expected)
+    if missed:
+        raise Wrong(f"{name}: row {missed[0][0]} knows token {missed[0][1]}, and that stays unseen.")
+    raise Wrong(f"{name}: row {more[0][0]} doesn't know token {more[0][1]}. Edit one token at a time.")
+
+
+FAULTS = {
+    "A": "mask made for 8 places",
+    "B": "shifted twice",
+    "C": "honest",
+    "D": "knows the next block's first token",
+    "E": "remembers three tokens",
+}
+HINTS = {
+    "mask made for 8 places": "Edit the last tokens but one, 9 and 10, and look at the rows from 8 on.",
+    "shifted twice": "Edit token 5 and see which row is the first to change.",
+    "honest": "Look at all edits: is anything filled on the diagonal or above, or empty below?",
+    "knows the next block's first token": "Edit token 4 and then token 8, and look at the rows just before.",
+    "remembers three tokens": "Edit token 0 and look at the last rows.",
+}
+
+
+def patients() -> dict[str, Callable[[torch.Tensor], torch.Tensor]]:
+    """Five models of tokens `(B, 12)` below 16, A to E, one of them well: logits `(B, 12, 16)`."""
+    rows, places = torch.arange(LENGTH)[:, None], torch.arange(LENGTH)
+    reads = {
+        "mask made for 8 places": (places < rows) | (rows >= 8) & (places < LENGTH - 1),
+        "shifted twice": places < rows - 1,
+        "honest": places < rows,
+        "knows the next block's first token": (places < rows) | (places % 4 == 0) & (places == rows + 1),
+        "remembers three tokens": (places < rows) & (places >= rows - 3),
+    }
+    generator = torch.Generator().manual_seed(7)
+    return {letter: _mixer(reads[fault], generator) for letter, fault in FAULTS.items()}
+
+
+def _mixer(reads: torch.Tensor, generator: torch.Generator) -> Callable[[torch.Tensor], torch.Tensor]:
+    """A model whose row i is a mix of the tokens j where `reads[i, j]`."""
+    weights = torch.rand(reads.shape, generator=generator) + 0.5
+    table = torch.randn(VOCABULARY, VOCABULARY, generator=generator)
+
+    def model(tokens: torch.Tensor) -> torch.Tensor:
+        return (reads * weights) @ table[tokens]
+
+    model.vocabulary, model.length = VOCABULARY, LENGTH  # type: ignore[attr-defined]
+    return model
+
+
+@checker
+def diagnoses(answer: Any) -> str:
+    """The faults of the patients A to E, a dictionary of names."""
+    diagnosis(answer, FAULTS, HINTS)
+    return "each is what you say. Two of them keep the rule, and aren't well."
 
 
 @checker
@@ -140,6 +208,8 @@ def sly(answer: Any) -> str:
     """A model that passes the loose check although its row 0 knows the last token."""
     if answer is None or answer is ...:
         raise Wrong("there is no model yet. Hand in a module, or a function of tokens.")
+    if isinstance(answer, type):
+        raise Wrong(f"that's a class. Hand in a model made of it: {answer.__name__}().")
     tokens = torch.randint(VOCABULARY, (2, LENGTH))
     logits = tensor(call(answer, tokens), (2, LENGTH, VOCABULARY))
     if not logits.isfinite().all():
@@ -156,6 +226,10 @@ def sly(answer: Any) -> str:
         own = matrix.diagonal().all() and not matrix.triu(1).any()
         leak = "its rows know their own token, and" if own else "whatever else it does,"
         raise Wrong(f"{leak} row 0 does not know the last token: with each of the 16 there, row 0 is the same.")
+    matrix = causality.influence(answer, VOCABULARY, LENGTH).triu()
+    others = matrix[1:].any(dim=1).nonzero().flatten().tolist()
+    if others:
+        raise Wrong(f"row {others[0] + 1} knows more than it may as well. All rows but row 0 have to keep the rule.")
     shares = [loose_share(answer, die(), torch.arange(1, LENGTH - 1)) for _ in range(20)]
     share = sum(shares) / len(shares)
     if abs(share - 0.5) > 0.2:
@@ -180,61 +254,6 @@ def _row_0_knows(model: Callable[[torch.Tensor], torch.Tensor]) -> bool:
     return False
 
 
-@checker
-def outgrow(answer: Any) -> str:
-    """Scores `(8, 8)` that a mask of -1e4 holds back at a ten-thousandth of their size, and not as they are."""
-    if answer is None or answer is ...:
-        raise Wrong("there are no scores yet. Hand in a tensor of 8 rows and 8 columns.")
-    if tensor(answer, (8, 8)).is_complex():
-        raise Wrong("scores are real numbers, and these are complex.")
-    scores = answer.detach().float()
-    if not scores.isfinite().all() or scores.abs().max() > 1e5:
-        raise Wrong("the scores have to be finite, and at most 1e5 in size.")
-    hidden = torch.ones(8, 8, dtype=torch.bool).triu(1)
-    small, grown = ((factor * scores + FINITE * hidden).softmax(dim=-1) for factor in (1e-4, 1.0))
-    if small[hidden].any():
-        raise Wrong("they leak at a ten-thousandth of their size already; a check of the fresh model would find that.")
-    if not grown[hidden].any():
-        gap = (
-            scores.masked_fill(~hidden, -torch.inf).amax(dim=1) - scores.masked_fill(hidden, -torch.inf).amax(dim=1)
-        )[:-1].max()
-        raise Wrong(
-            f"the mask holds: a later score lies {gap:.0f} above the row's best allowed one, and -1e4 covers it."
-        )
-    if grown[3, 6] <= 0.5:
-        raise Wrong(f"something leaks, but row 3 gives column 6 a weight of {grown[3, 6]:.2g}, not more than a half.")
-    return "a ten-thousandth of them leaks nothing, and grown to their size they read column 6 past the mask."
-
-
-@checker
-def vanishing(answer: Any) -> str:
-    """The smallest whole n with which the softmax of `[0, -n]` gives the second score exactly zero, in float32."""
-    given = abs(number(answer))
-    if given != int(given):
-        raise Wrong("a whole number is asked for.")
-    measured = smallest_vanishing(torch.float32)
-    if given == measured:
-        return "there exp(-n) is less than half of the smallest number that float32 has, and becomes zero."
-    if given < measured:
-        left = torch.tensor([0.0, -given]).softmax(dim=0)[1].item()
-        if given >= measured - 6:
-            raise Wrong(
-                f"of two scores the masked one still has a weight of {left:.1g}, which is not zero. "
-                "(In a longer row of equal scores it is zero sooner, as their sum is larger; two are asked for.)"
-            )
-        if 1 + torch.tensor(left) == 1:
-            raise Wrong("there the weight is too small to change a sum with 1, but it is not zero: the leak goes on.")
-        raise Wrong(f"a mask of -{given:g} leaves a weight of {left:.1g}, which is not zero.")
-    if given == smallest_vanishing(torch.float64):
-        raise Wrong("that is where float64 underflows. A model in float32 gets there much sooner.")
-    raise Wrong("the weight is zero there, but it is so at smaller numbers too. The smallest is asked for.")
-
-
-def smallest_vanishing(dtype: torch.dtype) -> int:
-    """What `vanishing` asks for, measured on this machine."""
-    return next(n for n in range(1, 2000) if torch.tensor([0, -n], dtype=dtype).softmax(dim=0)[1] == 0)
-
-
 def loose_share(prior: Callable[[torch.Tensor], torch.Tensor], tokens: torch.Tensor, places: torch.Tensor) -> float:
     """The share of rows that stay as they are, within 1e-5, when the sequence `tokens (1, T)` is edited at `places`.
 
@@ -252,47 +271,6 @@ def loose_share(prior: Callable[[torch.Tensor], torch.Tensor], tokens: torch.Ten
 def die() -> torch.Tensor:
     """One sequence of random tokens, `(1, LENGTH)`."""
     return torch.randint(VOCABULARY, (1, LENGTH))
-
-
-def _reader(offset: int, faint: bool, passes: list[torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
-    """A prior that notes in `passes` what it read, and whose row t + offset is the first to change with token t.
-
-    All later rows change too, the third of them most. Where it is `faint` it is honest but for row t + offset, and what
-    that knows is a millionth of a millionth.
-    """
-
-    def prior(tokens: torch.Tensor) -> torch.Tensor:
-        if tokens.dim() != 2 or tokens.dtype != torch.int64:
-            raise ValueError(f"this prior reads tokens (B, T) int64, not {tuple(tokens.shape)} {tokens.dtype}")
-        if tokens.min() < 0 or tokens.max() >= VOCABULARY:
-            raise ValueError(f"tokens lie in [0, {VOCABULARY}), and this prior was given one that does not")
-        passes.append(tokens.clone())
-        seen = F.one_hot(tokens, VOCABULARY).double()
-        rows, places = torch.arange(tokens.shape[1])[:, None], torch.arange(tokens.shape[1])
-        first = places + 1 if faint else (places + offset).clamp(min=0)
-        later = rows - first  # how far behind the first row that knows the token
-        reads = (later >= 0).double() + (later == 1) + 2 * (later == 2) + (later > 2)
-        if faint:
-            reads += 1e-12 * (rows == (places + offset).clamp(min=0))
-        return reads @ seen
-
-    prior.vocabulary = VOCABULARY  # type: ignore[attr-defined]
-    return prior
-
-
-def _look_at_edit(passes: list[torch.Tensor], tokens: torch.Tensor, position: int) -> None:
-    """Raise `Wrong` unless the prior has read the tokens as they were, and with the one at `position` edited."""
-    if not passes:
-        raise Wrong("the prior was never run: the answer has to come from its logits.")
-    if any(read.shape != tokens.shape for read in passes):
-        raise Wrong("run the prior on whole sequences: another shape rounds differently, and has fewer rows.")
-    edited = [read for read in passes if not torch.equal(read, tokens)]
-    if not edited:
-        raise Wrong("every pass read the same tokens. The edit has to put in another token than the one that is there.")
-    if len(edited) == len(passes):
-        raise Wrong("no pass read the tokens as they were. Clone them before the edit.")
-    if any((read != tokens).nonzero().tolist() != [[0, position]] for read in edited):
-        raise Wrong("edit the token at `position` alone.")
 
 
 def _reads(layer: Callable[[torch.Tensor], torch.Tensor], length: int) -> torch.Tensor:

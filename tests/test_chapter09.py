@@ -78,6 +78,8 @@ KL = [
     (lambda p, q: right_kl(p, (q + 1e-9) / (q + 1e-9).sum()), "the fine is infinite"),
     (lambda p, q: math.inf if (q == 0).any() else right_kl(p, q), "what never comes costs nothing"),
     (lambda p, q: (p - q).abs().sum(), "you get"),
+    (lambda p, q: -right_kl(q, p), "you weigh by q"),
+    (lambda p, q: (p[p > 0] / q[p > 0]).log2().sum(), "weigh each by p"),
     (lambda p, q: p * (p / q).log2(), "number is asked for"),
     (lambda p, q: None, "returns nothing yet"),
     (lambda p: p.sum(), "raised TypeError"),
@@ -119,15 +121,36 @@ def colleague(tokens, codes):
     return bits
 
 
+def of_pairs(tokens, codes):
+    seen, bits = torch.full((codes, codes), 0.5).double(), 0.0
+    for before, token in itertools.pairwise(tokens.tolist()):
+        bits -= math.log2(seen[before, token] / seen[before].sum())
+        seen[before, token] += 1
+    return bits
+
+
+def always_after_0(tokens, codes):
+    """One row of counts for all: single tokens, not pairs."""
+    seen, bits = torch.full((codes,), 0.5).double(), 0.0
+    for token in tokens.tolist():
+        bits -= math.log2(seen[token] / seen.sum())
+        seen[token] += 1
+    return bits
+
+
 SIZES = [
     (colleague, "Nothing has changed"),
     (lambda tokens, codes: adaptive(tokens, codes, peek=1), "still counted before it is paid for"),
     (lambda tokens, codes: adaptive(tokens, codes, wrap=True), "The last token still stands"),
-    (lambda tokens, codes: adaptive(tokens, codes) * math.log(2), "more than 1: no decoder"),
-    (lambda tokens, codes: adaptive(tokens, codes) / len(tokens), "more than 1: no decoder"),
-    (lambda tokens, codes: adaptive(tokens, codes, start=1.0), "another model"),
+    (lambda tokens, codes: adaptive(tokens, codes) * math.log(2), "these are nats"),
+    (lambda tokens, codes: adaptive(tokens, codes) / len(tokens), "the mean of a token"),
+    (lambda tokens, codes: adaptive(tokens, codes) / 2, "more than 1: no decoder"),
+    (lambda tokens, codes: adaptive(tokens, codes) + 1, "another model"),
+    (lambda tokens, codes: adaptive(tokens, codes, start=1.0), "your counts start at 1"),
+    (of_pairs, "The first token is never paid for"),
+    (always_after_0, "it has to move on"),
     (lambda tokens, codes: adaptive(tokens, codes, whole=True), "Kraft's sum over all"),
-    (lambda tokens, codes: len(tokens) * math.log2(codes), "another model"),
+    (lambda tokens, codes: len(tokens) * math.log2(codes), "every token costs the same"),
     (lambda tokens, codes: torch.tensor([1.0, 2.0]), "one finite number"),
     (lambda tokens, codes: None, "returns nothing yet"),
 ]
@@ -139,6 +162,7 @@ CROSSING = [
     (8 * 2_279_808 / 0.02, "a number of tokens"),
     (8 * 2_279_808 / 0.02 / 600 / 600, "0.02 bits are for a token"),
     (64 * 2_279_808 / 12, "one byte"),
+    (8 * 2_279_808 / 600, "costs 0.02 bits more"),
     (75_738, "not where the two cross"),  # the chapter's own number
     ("many", "one finite number"),
 ]

@@ -12,11 +12,15 @@ import torch
 from arlib.exercises import Wrong, call, checker, number
 
 # The faults of exercise 4: counted before it is paid for, and a left neighbour from the other end.
-FAULTS = {
-    (True, True): "Nothing has changed: a token is counted before it is paid for, and more.",
-    (True, False): "A token is still counted before it is paid for; the decoder does not know it yet.",
-    (False, True): "The last token still stands to the left of the first; the decoder does not know it yet.",
-}
+FAULTS: list[tuple[dict, str]] = [
+    ({"peek": True, "wrap": True}, "Nothing has changed: a token is counted before it is paid for, and more."),
+    ({"peek": True}, "A token is still counted before it is paid for; the decoder does not know it yet."),
+    ({"wrap": True}, "The last token still stands to the left of the first; the decoder does not know it yet."),
+    ({"free": True}, "The first token is never paid for; the decoder needs it too."),
+    ({"start": 1.0}, "A decoder exists, but your counts start at 1, and the colleague's at 1/2."),
+    ({"moves": False}, "A decoder exists, but the token to the left never changes: after each one, it has to move on."),
+    ({"counts": False}, "A decoder exists, but nothing is counted: every token costs the same."),
+]
 
 
 @checker
@@ -29,7 +33,9 @@ def words(answer: Callable) -> str:
         given = _words(answer, lengths, stub=lengths == cases[0])
         if spent > 1:
             if given is not None:
-                raise Wrong(f"lengths {lengths} spend {spent} of the budget; there is no such code, and None is asked.")
+                raise Wrong(
+                    f"lengths {lengths} spend {spent} of the budget; there is no such code, and None is asked for."
+                )
             continue
         if given is None:
             raise Wrong(
@@ -110,8 +116,12 @@ def honest_size(answer: Callable) -> str:
         spent = math.fsum(2.0**-size for size in sizes)
         world = f"over all messages of {length} token{'s' * (length > 1)} of {codes} codes"
         right_sizes = [_size()(message, codes) for message in every]
-        for (peek, wrap), reason in FAULTS.items():
-            mistaken = [_size(peek, wrap)(message, codes) for message in every]
+        if _all_close(sizes, [right * math.log(2) for right in right_sizes]):
+            raise Wrong("these are nats: take the logarithm to the base 2.")
+        if length > 1 and _all_close(sizes, [right / length for right in right_sizes]):
+            raise Wrong("that is the mean of a token; the bits of the whole message are asked for.")
+        for changes, reason in FAULTS:
+            mistaken = [_size(**changes)(message, codes) for message in every]
             if _all_close(sizes, mistaken) and not _all_close(sizes, right_sizes):
                 raise Wrong(f"Kraft's sum {world} is {spent:.3f}. {reason}")
         if spent > 1 + 1e-4:
@@ -119,10 +129,6 @@ def honest_size(answer: Callable) -> str:
         for size, right, message in zip(sizes, right_sizes, every, strict=True):
             if _close(size, right):
                 continue
-            if _close(size, right * math.log(2)):
-                raise Wrong("these are nats: take the logarithm to the base 2.")
-            if _close(size, right / length):
-                raise Wrong("that is the mean of a token; the bits of the whole message are asked for.")
             raise Wrong(
                 f"Kraft's sum {world} is {spent:.3f}, so a decoder may exist, but it is another model: for "
                 f"{message.tolist()} you get {size:.3f} bits, and it is {right:.3f}. Counts start at 1/2 in every row."
@@ -141,6 +147,7 @@ def smaller_weights(answer: Any) -> str:
         right * 2: "8 of 16 bits are saved for each weight, not 16.",
         right * tokens: "that is a number of tokens, not of frames.",
         right / tokens: "0.02 bits are for a token, and a frame has 600 of them.",
+        right * more: "a frame doesn't lose 600 bits: each of its 600 tokens costs 0.02 bits more.",
         right * 8: "a weight saves eight bits, one byte; you have counted eight bytes.",
         right / 4: "you have divided bytes by bits, and counted the whole file instead of what is saved.",
     }
@@ -183,6 +190,8 @@ def _explain_kl(given: float, right: float, other: float, p: torch.Tensor, q: to
         (right * math.log(2), "these are nats: take the logarithm to the base 2."),
         (-right, "the sign is wrong: a fine is never negative."),
         (other, "that is KL(q ‖ p): the weights have to be p, what really comes."),
+        (-other, "you weigh by q; tokens come with p."),
+        (_unweighted(p, q), "every code counts as much as another; weigh each by p, how often it comes."),
         (right + entropy, "that is the cross-entropy; take the entropy of p off."),
         (right / len(p), "that is a mean over the codes; the sum is asked for."),
     ]
@@ -196,6 +205,11 @@ def _explain_kl(given: float, right: float, other: float, p: torch.Tensor, q: to
 def _relative(p: torch.Tensor, q: torch.Tensor) -> float:
     pairs = [(a, b) for a, b in zip(p.tolist(), q.tolist(), strict=True) if a > 0]
     return math.inf if any(b == 0 for _, b in pairs) else math.fsum(a * math.log2(a / b) for a, b in pairs)
+
+
+def _unweighted(p: torch.Tensor, q: torch.Tensor) -> float:
+    came = p > 0
+    return (p[came] / q[came]).log2().sum().item()
 
 
 def _close(given: float, right: float) -> bool:
@@ -220,17 +234,25 @@ def _huffman(weights: list[int] | tuple[int, ...], deep: bool) -> list[int]:
     return lengths
 
 
-def _size(peek: bool = False, wrap: bool = False) -> Callable:
-    """The exercise's model; with the colleague's two faults where they are asked for."""
+def _size(
+    peek: bool = False,
+    wrap: bool = False,
+    free: bool = False,
+    start: float = 0.5,
+    moves: bool = True,
+    counts: bool = True,
+) -> Callable:
+    """The exercise's model; with the colleague's two faults, and those of others, where they are asked for."""
 
     def size(tokens: torch.Tensor, codes: int) -> float:
-        seen = [[0.5] * codes for _ in range(codes)]
+        seen = [[start] * codes for _ in range(codes)]
         before, bits = (int(tokens[-1]) if wrap else 0), 0.0
-        for token in tokens.tolist():
+        for place, token in enumerate(tokens.tolist()):
             seen[before][token] += peek
-            bits -= math.log2(seen[before][token] / sum(seen[before]))
-            seen[before][token] += not peek
-            before = token
+            if not (free and place == 0):
+                bits -= math.log2(seen[before][token] / sum(seen[before]))
+                seen[before][token] += counts and not peek
+            before = token if moves else before
         return bits
 
     return size

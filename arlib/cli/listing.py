@@ -40,6 +40,8 @@ def only_files(folder: Path, paths: list[Path]) -> list[Path]:
 
 def tell_unreadable(folder: Path) -> None:
     """A `Notice` of the folders below one that cannot be read; `DataError` where it is that one itself."""
+    if not folder.is_dir():
+        return
     errors: list[OSError] = []
     for _ in os.walk(folder, onerror=errors.append):
         pass

@@ -11,7 +11,7 @@ import torch
 
 from arlib.exercises import Wrong, call, checker, number
 
-# The faults of exercise 4: counted before it is paid for, and a left neighbour from the other end.
+# The faults of exercise 4: counted before it is paid for, and a left neighbor from the other end.
 FAULTS: list[tuple[dict, str]] = [
     ({"peek": True, "wrap": True}, "Nothing has changed: a token is counted before it is paid for, and more."),
     ({"peek": True}, "A token is still counted before it is paid for; the decoder does not know it yet."),

@@ -96,3 +96,16 @@ def test_two_settings_say_where_site_and_repository_are_published(tmp_path: Path
     ):
         assert (words in page) == published, words
     assert '"og:site_name" content="Pixels, Tokens, Bytes"' in page
+
+
+def test_the_two_grids_of_chapter_7_and_their_slider_fit_one_screen_of_a_phone(page: Page, site: Path) -> None:
+    page.set_viewport_size({"width": 400, "height": 800})
+    page.goto((site / "book" / "07-causality.html").as_uri(), wait_until="networkidle")
+    figure = page.locator("[data-figure=masks][data-drawn]")
+    slider, grid = (
+        figure.locator("input[type=range]").bounding_box(),
+        figure.locator("svg[role=img]").last.bounding_box(),
+    )
+    assert slider is not None
+    assert grid is not None
+    assert grid["y"] + grid["height"] - slider["y"] < 600

@@ -47,6 +47,7 @@ def load_pipeline(name: str = "book", tokenizer: str | None = None) -> tuple[Pri
     A tokenizer that is not among the shipped ones has to be named. Raises `CheckpointError` where there is none, or
     where the one named is not the prior's.
     """
+    prior = load_prior(name)  # first, as it says of another kind of model that it is none
     header = checkpoints.read_header(checkpoints.find("prior", name))
     grid = checkpoints.parse_grid(header["grid"])
     weights = checkpoints.find("tokenizer", tokenizer or header["tokenizer"])
@@ -54,7 +55,7 @@ def load_pipeline(name: str = "book", tokenizer: str | None = None) -> tuple[Pri
         raise checkpoints.CheckpointError(
             f"The prior {name} has learned the tokens of another tokenizer than {weights}."
         )
-    return load_prior(name), load_tokenizer(str(weights)), grid
+    return prior, load_tokenizer(str(weights)), grid
 
 
 def load_codec(name: str = "book", tokenizer: str | None = None) -> Codec:

@@ -44,6 +44,9 @@ def compress(frame: torch.Tensor, max_bytes: int) -> bytes:
 
 def compress_batch(frames: torch.Tensor, max_bytes: int) -> list[bytes | CodecError]:
     """`compress` for many pictures `(N, 100, 150, 3) uint8`; a `CodecError` in place of each file that cannot be."""
+    if max_bytes <= HEADER.size:  # said at once: to find out how small a file could be takes a while
+        reason = f"This picture does not fit into {max_bytes} bytes: the header of a file alone has {HEADER.size}."
+        return [CodecError(reason)] * len(frames)
     model, results = load(DIALLED), []
     for some in frames.split(codec.BATCH):
         with choice.quick():

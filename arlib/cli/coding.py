@@ -7,7 +7,7 @@ from typing import TypeVar
 from rich.table import Table
 
 from arlib import checkpoints, codec, data
-from arlib.cli.common import check_unwritten, data_of
+from arlib.cli.common import check_out, check_unwritten, data_of
 from arlib.cli.terminal import metered
 from arlib.codec import BATCH, CodecError
 from arlib.data import DataError
@@ -47,7 +47,7 @@ def plan(
             data.check_suffix(out)
         elif out.suffix.lower() != suffix:
             raise DataError(f"{out} does not end in {suffix}.")
-        check_unwritten([out], force)
+        check_out(out, force)
         return [(sources[0], out)]
     if not out.is_dir():
         raise DataError(f"{out} is not a folder. Many files go into a folder: make it first.")

@@ -80,6 +80,13 @@ def counted(count: int, thing: str) -> str:
     return f"{count:,} {thing}{'' if count == 1 else 's'}"
 
 
+def check_out(out: Path, force: bool) -> None:
+    """Raise `DataError` where a file cannot be written, as there is no folder for it, or where it is there already."""
+    if not out.parent.is_dir():
+        raise data.DataError(f"{out} cannot be written: there is no folder {out.parent}.")
+    check_unwritten([out], force)
+
+
 def check_unwritten(paths: Sequence[Path], force: bool) -> None:
     """Raise `DataError` where a file that would be written is there, as it may be an original; with `force` never."""
     there = [path for path in paths if path.exists()]

@@ -49,7 +49,7 @@ def compress(
     from arlib.cli.common import counted, label_number
 
     pairs = coding.plan(sources, out, ".ptb", listing.image_files, force)
-    prior = dial.DIALLED if dialled else prior or dial.PLAIN
+    prior = dial.DIALLED if dialled else dial.PLAIN if prior is None else prior
     model = arlib.load_codec(prior, tokenizer)
     if quality is not None:
         model.tokenizer.check_quality(quality, 1)
@@ -129,7 +129,7 @@ def info(
     content = coding.read_file(source)
     try:
         header = codec.read_header(content)
-        name = prior or codec.find(content)
+        name = codec.find(content) if prior is None else prior
         model = arlib.load_codec(name, tokenizer)
         ledger, label = model.ledger(content), model.label(content) if model.classes else None
     except codec.CodecError as error:

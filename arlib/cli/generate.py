@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from arlib.cli.options import MOST_COUNT, Force, Seed
+from arlib.cli.options import MOST_COUNT, Force, Seed, checked_out
 from arlib.cli.terminal import console, pace
 from arlib.storage import DataError
 
@@ -16,7 +16,7 @@ app = typer.Typer()
 
 @app.command()
 def generate(
-    out: Annotated[Path, typer.Option("--out", help="The folder for the new pictures.")],
+    out: Annotated[Path, typer.Option("--out", help="The folder for the new pictures.", callback=checked_out)],
     count: Annotated[int, typer.Option(help="How many pictures.")] = 4,
     seed: Seed = 0,
     temperature: float = 1.0,
@@ -47,8 +47,6 @@ def generate(
             "--from and --keep-rows go together, an image and how many of its rows of tokens to keep; "
             "or --from and --keep, or --from and --mask."
         )
-    if out.exists() and not out.is_dir():
-        raise DataError(f"{out} is a file. Name a folder.")
     import torch
 
     import arlib

@@ -48,10 +48,10 @@ def tokenize(
     import arlib
     from arlib import checkpoints, data, tokenset
     from arlib.cli import sources
-    from arlib.cli.common import check_fits, check_unwritten, counted, data_of, shape_of
+    from arlib.cli.common import check_fits, check_out, counted, data_of, shape_of
     from arlib.cli.report import Codes
 
-    check_unwritten([out], force)
+    check_out(out, force)
     weights = checkpoints.find("tokenizer", tokenizer)
     model = arlib.load_tokenizer(tokenizer)
     model.check_quality(quality, 1)
@@ -102,10 +102,10 @@ def reconstruct(
     """Send a picture through the tokenizer and back."""
     import arlib
     from arlib import data, metrics
-    from arlib.cli.common import check_unwritten, read_picture
+    from arlib.cli.common import check_out, read_picture
 
     data.check_suffix(out)
-    check_unwritten([out], force)
+    check_out(out, force)
     model = arlib.load_tokenizer(tokenizer)  # first, as it checks the header that the picture's size is read from
     image = read_picture(source, tokenizer, fit)
     again = model.reconstruct(image[None])[0]

@@ -19,7 +19,7 @@ def autoencoder(
     name: Name,
     out: Out,
     patch_size: Size = 5,
-    latent_dim: Annotated[int, typer.Option(help="How many numbers stand for a patch.")] = 10,
+    latent_dim: Annotated[int, typer.Option(help="How many numbers stand for a patch.", min=1)] = 10,
     depth: Annotated[int, typer.Option(help="Residual blocks on each side; 0 is the linear code.", min=0)] = 1,
     width: Size = 64,
     source: Source = "supertuxkart",
@@ -83,10 +83,10 @@ def tokenizer(
     from arlib.tokenizer import ImageTokenizer
     from arlib.training import ReconstructionLoss
 
-    pictures = examples.pictures(source, valid, picture_size, patch_size)
     torch.manual_seed(settings.seed)
     chosen = make_quantizer(quantizer, bits, codebooks, residual, latent_dim, scales, cut)
     paid = [] if prices is None else numbers(prices)
+    pictures = examples.pictures(source, valid, picture_size, patch_size)
     model = ImageTokenizer(
         patch_size, width, depth, chosen, channels=pictures.channels, refine=refine, qualities=len(paid)
     )

@@ -51,7 +51,7 @@ def test_the_figures_of_a_split(few_frames):
     assert all(split in text for split in data.SPLITS)
 
 
-@pytest.mark.parametrize(("length", "vocabulary", "at_once"), [(600, 1024, 13), (16, 1024, 64), (4096, 2**18, 1)])
+@pytest.mark.parametrize(("length", "vocabulary", "at_once"), [(600, 1024, 8), (16, 1024, 64), (4096, 2**18, 1)])
 def test_large_grids_are_measured_a_few_at_a_time(monkeypatch, length, vocabulary, at_once):
     sizes = []
 

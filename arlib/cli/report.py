@@ -94,7 +94,10 @@ def bits_of(prior: Prior, grids: torch.Tensor, labels: torch.Tensor | None = Non
     if prior.places is not None:
         order = orders.random(len(tokens), tokens.shape[1], torch.Generator().manual_seed(0))
         tokens = orders.arrange(tokens, order)
-    at_once = min(64, max(1, LOGITS // (prior.length * prior.vocabulary)))
+    most = min(64, max(1, LOGITS // (prior.length * prior.vocabulary)))
+    at_once = (
+        1 << most.bit_length() - 1
+    )  # a power of two, so that the parts of a batch are of one size, and so is memory
     return metrics.bits(prior, tokens, at_once, order, labels if prior.classes is not None else None)
 
 

@@ -116,35 +116,21 @@ TRAPS = [
 ]
 
 
-def passes(length):
-    return sum(t * (12 * 192**2 * 4 + 192 * 1024) + t * t * 2 * 192 * 4 for t in range(1, length + 1))
+def named(**changed):
+    """The right names of the samplers, some of them changed."""
+    return check.FAULTS | changed
 
 
-def steps(length):
-    return sum(12 * 192**2 * 4 + 192 * 1024 + t * 2 * 192 * 4 for t in range(1, length + 1))
-
-
-TIMES = [
-    (steps(2400) / passes(2400), "the share that is left"),
-    (1 - steps(2400) / passes(2400), "the share that is saved"),
-    (100 - 100 * steps(2400) / passes(2400), "saved in per cent"),
-    (passes(600) / steps(600), "that is for 600 tokens"),
-    (4 * passes(600) / steps(600), "four times the tokens"),
-    (2400, "that is how many passes there are"),
-    (passes(2399) / steps(2399), "range.2400. ends at 2399"),
-    (passes(2399) / steps(2400), "range.2400. ends at 2399"),
-    (1393, "not the nearest whole number"),
-    (1007, "leave the masked pairs of the passes out"),
-    (1404.5, "the head is missing"),
-    (1368, "a prior of one block"),
-    (939.63, "all passes beside a single one"),
-    (1.48357, "one pass over all 2400 tokens"),
-    (10**400, "one finite number"),
-    (1200, "counts positions alone"),
-    (passes(2400), "that is without the cache"),
-    (steps(2400), "that is with the cache"),
-    (1000, "it is another number"),
-    (..., "there is no number yet"),
+DIAGNOSES = [
+    (dict.fromkeys("ABCDE", ...), "there is no diagnosis yet"),
+    (named(A="honest"), "A is not 'honest'. Give it temperature 2 and p = 0.7"),
+    (named(B="the temperature multiplies"), "Try all four settings"),
+    (named(C="honest"), "temperature 2 and no cut"),
+    (named(D="top-p comes before the temperature"), "temperature 1 and p = 0.7"),
+    (named(E="honest"), "look at the last code"),
+    (named(E="ill"), "none of the names"),
+    (named(E=...), "1 still without a name"),
+    ("honest", "a dictionary with the keys"),
 ]
 
 WRONG = [
@@ -152,7 +138,7 @@ WRONG = [
     *((check.typical, (answer,), reason) for answer, reason in TYPICALS),
     *((check.lonely, (answer,), reason) for answer, reason in LONELY),
     *((check.greedy_trap, answers, reason) for answers, reason in TRAPS),
-    *((check.times_fewer, (answer,), reason) for answer, reason in TIMES),
+    *((check.diagnoses, (answer,), reason) for answer, reason in DIAGNOSES),
 ]
 
 
@@ -171,14 +157,26 @@ def test_other_right_answers_pass():
     assert check.lonely([0.9] + [0.1 / 1023] * 1023)  # 0.9 is reached, if only just
     world = torch.tensor([[0.35, 0.33, 0.32], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
     assert check.greedy_trap(torch.tensor([0.4, 0.35, 0.25]), world)
-    assert check.times_fewer(round(passes(2400) / steps(2400)))
+    assert check.diagnoses(named())
 
 
-def test_the_counts_are_those_of_the_book_prior():
-    config = arlib.load_prior("book").config
-    assert (config["width"], config["depth"], config["vocabulary"]) == (check.WIDTH, check.DEPTH, check.CODES)
-    assert check._passes(600) == passes(600)
-    assert check._steps(600) == steps(600)
+def test_the_samplers_do_what_their_names_say():
+    """Counts of a thousand even numbers for 1/2, 1/4, 1/8, 1/8, by hand; at temperature 2 their roots are taken."""
+    logits, u = torch.tensor([4.0, 2.0, 1.0, 1.0]).log(), (torch.arange(1000) + 0.5) / 1000
+    plain, warm = [500, 250, 125, 125], [369, 261, 185, 185]  # 2 / (2 + √2 + 1 + 1) = 0.369
+    settings = [(1, 1.0), (2, 1.0), (1, 0.7), (2, 0.7)]
+    right = [plain, warm, [667, 333, 0, 0], [453, 320, 227, 0]]
+    expected = {
+        "A": [*right[:3], [586, 414, 0, 0]],
+        "B": right,
+        "C": [plain, [727, 182, 45, 45], *right[2:3], [1000, 0, 0, 0]],
+        "D": [*right[:2], [1000, 0, 0, 0], [586, 414, 0, 0]],
+        "E": [[500, 250, 250, 0], [369, 261, 370, 0], *right[2:]],
+    }
+    for letter, sampler in check.samplers().items():
+        for (temperature, p), counts in zip(settings, expected[letter], strict=True):
+            found = sampler(logits, u, temperature, p).bincount(minlength=4)
+            assert (found - torch.tensor(counts)).abs().max() <= 1, (letter, temperature, p)
 
 
 # ---- The figure ------------------------------------------------------------------------------------------------------

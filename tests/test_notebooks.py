@@ -93,15 +93,7 @@ def test_committed_notebook(path: Path) -> None:
     assert complaints(path.read_text(encoding="utf-8")) == []
 
 
-# These are still too long and too wide. With `strict` the test says so when one has become short enough.
-TO_SHORTEN = {"08-sampling"}
-SHORT = [
-    pytest.param(path, marks=[pytest.mark.xfail(strict=True)] if path.stem in TO_SHORTEN else [], id=path.stem)
-    for path in sorted(BOOK.glob("[0-9]*.ipynb"))
-]
-
-
-@pytest.mark.parametrize("path", SHORT)
+@pytest.mark.parametrize("path", sorted(BOOK.glob("[0-9]*.ipynb")), ids=lambda path: path.name)
 def test_a_chapter_is_short_and_its_code_fits_a_page(path: Path) -> None:
     cells = nbformat.read(path, as_version=4).cells
     words = sum(len(cell.source.split()) for cell in cells if cell.cell_type == "markdown")

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from arlib.exercises import Wrong, call, checker, number, tensor
+from arlib.exercises import Wrong, call, checker, diagnosis, number, tensor
 
 
 @checker
@@ -85,7 +85,7 @@ def lonely(answer: Any) -> str:
     if kept > 1:
         raise Wrong(f"top-p = 0.9 keeps {kept} of your codes. One alone has to reach it.")
     if bits < 1.4:
-        raise Wrong(f"one code is kept, but the entropy is {bits:.3f} bits; what is dropped has to be less sure.")
+        raise Wrong(f"one code is kept, but the entropy is {bits:.3f} bits. Spread what is left over more codes.")
     return "one code is kept, and the prior was far from sure: p says nothing of how the rest is spread."
 
 
@@ -116,58 +116,57 @@ def greedy_trap(first: Any, then: Any) -> str:
     return "greedy decoding misses the likeliest sequence by far."
 
 
+FAULTS = {
+    "A": "top-p comes before the temperature",
+    "B": "honest",
+    "C": "the temperature multiplies",
+    "D": "the code that crosses the line is dropped",
+    "E": "the last code is never drawn",
+}
+HINTS = {
+    "top-p comes before the temperature": "Give it temperature 2 and p = 0.7, and count how many codes it draws.",
+    "honest": "Try all four settings; where do its counts differ from what the probabilities say?",
+    "the temperature multiplies": "Give it temperature 2 and no cut. Do its counts become more equal, or less?",
+    "the code that crosses the line is dropped": "Give it temperature 1 and p = 0.7. What do its codes have together?",
+    "the last code is never drawn": "Give it temperature 1 and p = 1, and look at the last code.",
+}
+
+
+def samplers() -> dict[str, Callable]:
+    """Five samplers, A to E, one of them well: `(logits (V,), u (N,), temperature, p)` to codes `(N,) int64`."""
+    return {letter: _sampler(fault) for letter, fault in FAULTS.items()}
+
+
+def _sampler(fault: str) -> Callable:
+    def cut(shares: torch.Tensor, p: float) -> torch.Tensor:
+        ordered, codes = shares.sort(descending=True, stable=True)
+        before = ordered.cumsum(0) - ordered
+        kept = before < p
+        if fault == "the code that crosses the line is dropped":
+            kept = before + ordered <= p
+            kept[0] = True
+        return torch.zeros_like(shares).scatter(0, codes, torch.where(kept, ordered, 0.0))
+
+    def sampler(logits: torch.Tensor, u: torch.Tensor, temperature: float, p: float) -> torch.Tensor:
+        logits = logits.double()
+        if fault == "top-p comes before the temperature":
+            shares = (cut(logits.softmax(0), p).log() / temperature).softmax(0)
+        elif fault == "the temperature multiplies":
+            shares = cut((logits * temperature).softmax(0), p)
+        else:
+            shares = cut((logits / temperature).softmax(0), p)
+        ends = shares.cumsum(0)
+        codes = torch.searchsorted(ends, u.double() * ends[-1], right=True)
+        return codes.clamp(max=len(logits) - 2) if fault == "the last code is never drawn" else codes
+
+    return sampler
+
+
 @checker
-def times_fewer(answer: Any) -> str:
-    """Exercise 5: what the cache saves for 2400 tokens."""
-    right = _passes(2400) / _steps(2400)
-    given = number(answer)
-    mistakes = {
-        1 / right: "that is the share that is left; how many times fewer is asked for.",
-        1 - 1 / right: "that is the share that is saved; how many times fewer is asked for.",
-        100 * (1 - 1 / right): "that is what is saved in per cent; how many times fewer is asked for.",
-        _passes(600) / _steps(600): "that is for 600 tokens, as in the chapter; here there are 2400.",
-        4 * _passes(600) / _steps(600): "four times the tokens do not save four times as much: the pairs grow faster.",
-        2400.0: "that is how many passes there are, or one pass over 2400 tokens beside the last step alone. "
-        "Sum the passes and the steps over all lengths, then divide.",
-        1200.5: "that counts positions alone. Pairs of a query and a key cost, too, and more so in longer frames.",
-        (_passes(2400) - _passes(2399)) / _steps(2400): "that is one pass over all 2400 tokens, beside the steps. "
-        "Without the cache there is a pass for each length.",
-        _passes(2400, pairs=0.5) / _steps(2400): "you leave the masked pairs of the passes out; "
-        "they are computed, too, and count.",
-        _passes(2400, head=0) / _steps(2400, head=0): "the head is missing: w times V for each position.",
-        _passes(2400, blocks=1) / _steps(2400, blocks=1): "that is for a prior of one block; `book` has more.",
-        _passes(2400) / (_passes(2400) - _passes(2399)): "that is all passes beside a single one over 2400 tokens. "
-        "With the cache there are 2400 steps, which cost less.",
-        _passes(2400) / _steps(600): "the passes are those of 2400 tokens, the steps those of 600.",
-        _passes(2400): "that is without the cache; divide by what it takes with it.",
-        _steps(2400): "that is with the cache; divide what it takes without by it.",
-    }
-    if any(abs(given - _passes(2399) / _steps(last)) < 0.05 for last in (2399, 2400)):
-        raise Wrong("that leaves the longest one out: range(2400) ends at 2399.")
-    if abs(given - right) > 0.5:
-        for mistake, reason in mistakes.items():
-            if math.isclose(given, mistake, rel_tol=5e-4):
-                raise Wrong(reason)
-        if abs(given - right) <= 2:
-            raise Wrong("that is near, and not the nearest whole number. Are all lengths from 1 to 2400 counted?")
-        raise Wrong("counted again with of_pass and of_step for 1 to 2400 tokens, it is another number.")
-    return f"{right:.0f} times, counted again; for 600 tokens it was {_passes(600) / _steps(600):.0f}."
-
-
-WIDTH, DEPTH, CODES = 192, 4, 1024  # of the prior "book"
-
-
-def _passes(length: int, blocks: int = DEPTH, head: int = 1, pairs: float = 1.0) -> float:
-    """Multiplications of all whole passes over 1 to `length` positions; `pairs`: the share of the pairs counted."""
-    each = 12 * WIDTH**2 * blocks + head * WIDTH * CODES
-    half = 0.5 if pairs < 1 else 0.0  # t (t + 1) / 2 pairs are not masked
-    return sum(t * each + (pairs * t * t + half * t) * 2 * WIDTH * blocks for t in range(1, length + 1))
-
-
-def _steps(length: int, blocks: int = DEPTH, head: int = 1) -> float:
-    """Multiplications of `length` steps with the cache."""
-    each = 12 * WIDTH**2 * blocks + head * WIDTH * CODES
-    return float(sum(each + t * 2 * WIDTH * blocks for t in range(1, length + 1)))
+def diagnoses(answer: Any) -> str:
+    """Exercise 5: the faults of the samplers A to E, a dictionary of names."""
+    diagnosis(answer, FAULTS, HINTS)
+    return "each is what you say. Four words and even numbers were enough."
 
 
 def _entropy_at(logits: torch.Tensor, temperature: float) -> float:

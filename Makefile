@@ -6,11 +6,20 @@ INSTALLED := .venv/.installed
 NOTEBOOKS := $(wildcard book/*.ipynb)
 CIFAR10 := $(or $(ARLIB_DATA),data)/cifar10
 
-.PHONY: help lab book test check lint lock notebooks timing cifar10
+# Where .venv was made: what it holds points there, so a checkout that was moved or copied needs a new one.
+HOME_OF_VENV := $(shell cat $(INSTALLED) 2> /dev/null)
+ifneq ($(HOME_OF_VENV),)
+ifneq ($(HOME_OF_VENV),$(CURDIR))
+$(error .venv was made in $(HOME_OF_VENV), and this is $(CURDIR). Remove it (rm -rf .venv), and make again)
+endif
+endif
+
+.PHONY: help lab book zip test check lint lock notebooks timing cifar10
 
 help:
 	@echo "make lab        open the notebooks in JupyterLab"
 	@echo "make book       build the pages"
+	@echo "make zip        build the pages and put them into one file, to be read from any folder or stick"
 	@echo "make test       test the library, the notebooks and the pages"
 	@echo "make check CHAPTER=07   test one chapter: its notebook, its exercises and its figures"
 	@echo "make notebooks  run all notebooks and store their results in them"
@@ -29,6 +38,13 @@ book: $(INSTALLED)
 	@rm -rf _build/html _build/.doctrees
 	@$(BIN)/jupyter-book build . -W -n --keep-going
 	@echo "The book is built. Open file://$(CURDIR)/_build/html/index.html"
+
+zip: book
+	@rm -rf _build/pixels-tokens-bytes _build/pixels-tokens-bytes.zip
+	@cp -r _build/html _build/pixels-tokens-bytes
+	@cd _build && "$(CURDIR)/$(BIN)/python" -m zipfile -c pixels-tokens-bytes.zip pixels-tokens-bytes
+	@rm -rf _build/pixels-tokens-bytes
+	@echo "_build/pixels-tokens-bytes.zip has all pages. Unpack it anywhere and open index.html in it."
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check
@@ -75,4 +91,4 @@ $(INSTALLED): requirements.txt constraints.txt pyproject.toml
 	@$(BIN)/python -m pip install -r requirements.txt -c constraints.txt
 	@$(BIN)/python -m pip install --no-deps --no-build-isolation -e .
 	@$(BIN)/python -m pip check
-	@touch $@
+	@echo "$(CURDIR)" > $@

@@ -95,9 +95,7 @@ def bits_of(prior: Prior, grids: torch.Tensor, labels: torch.Tensor | None = Non
         order = orders.random(len(tokens), tokens.shape[1], torch.Generator().manual_seed(0))
         tokens = orders.arrange(tokens, order)
     most = min(64, max(1, LOGITS // (prior.length * prior.vocabulary)))
-    at_once = (
-        1 << most.bit_length() - 1
-    )  # a power of two, so that the parts of a batch are of one size, and so is memory
+    at_once = 1 << most.bit_length() - 1  # a power of two, so that parts of a batch have one size, and their memory too
     return metrics.bits(prior, tokens, at_once, order, labels if prior.classes is not None else None)
 
 

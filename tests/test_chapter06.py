@@ -47,7 +47,10 @@ INTERPOLATED = [
     (lambda counts, lower, d: smoothed(counts, lower, d, back="one"), "has to be given out again"),
     (lambda counts, lower, d: smoothed(counts, lower, d, back="equal"), "in equal parts"),
     (lambda counts, lower, d: smoothed(counts, torch.ones(1) / len(lower), d), "knows nothing of its own"),
-    (lambda counts, lower, d: (counts + lower) / (counts.sum(1, keepdim=True) + 1), "and not"),
+    (lambda counts, lower, d: (counts + lower) / (counts.sum(1, keepdim=True) + 1), "you add something"),
+    (lambda counts, lower, d: (counts + 1) / (counts.sum(1, keepdim=True) + len(lower)), "of its own"),
+    (lambda counts, lower, d: (counts + len(lower) * lower) / (counts.sum(1, keepdim=True) + len(lower)), "you add"),
+    (lambda counts, lower, d: smoothed(counts, lower, d / 2), "and not"),
     (lambda counts, lower, d: smoothed(counts, lower, d)[0], "the shape is"),
     (lambda counts, lower, d: counts.nothing, "raised AttributeError"),
 ]
@@ -89,7 +92,9 @@ PERPLEXITIES = [
     (lambda bits: bits.mean().exp(), "e to the mean"),
     (lambda bits: (2**bits).mean(), "as much as a million others"),
     (lambda bits: (2 ** bits.mean(1)).mean(), "each frame's perplexity"),
-    (lambda bits: 2 ** bits.sum(), "it is"),
+    (lambda bits: 2 ** bits.sum(), "2 to the sum"),
+    (lambda bits: 2 ** -bits.mean(), "its sign is right"),
+    (lambda bits: 3 ** bits.mean(), "it is"),
     (lambda bits: 2 ** bits.mean(1), "one finite number"),
 ]
 
@@ -107,6 +112,10 @@ PARAMETERS = [
     (lambda v, t, w, d: weights(v, t, w, d, positions=False), "as the positions have"),
     (lambda v, t, w, d: weights(v, t, w, d, hidden=0), "the perceptrons"),
     (lambda v, t, w, d: weights(v, t, w, d, out=False), "goes through one more"),
+    (lambda v, t, w, d: weights(v, t, w, d) + (2 * d + 1) * w, "It only scales"),
+    (lambda v, t, w, d: weights(v, t, w, d) + 9 * w * d, "what biases would have"),
+    (lambda v, t, w, d: weights(v, t, w, d) + 9 * w * d + v, "what biases would have"),
+    (lambda v, t, w, d: weights(v, t, w, 1), "you count one block"),
     (lambda v, t, w, d: 2 * weights(v, t, w, d), "and you count"),
 ]
 

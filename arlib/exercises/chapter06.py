@@ -50,6 +50,18 @@ def interpolated(answer: Callable) -> str:
         uniform = _interpolated(counts, torch.full_like(lower, 1 / codes), discount)
         if torch.allclose(given[seen], uniform[seen], atol=1e-6) and not torch.allclose(right, uniform, atol=1e-4):
             raise Wrong("what you take is given to all tokens in equal parts. Give it out as `lower` says.")
+        for added in (
+            torch.ones_like(lower),
+            discount * torch.ones_like(lower),
+            lower,
+            codes * lower,
+            discount * lower,
+        ):
+            if torch.allclose(given[seen], ((counts + added) / (counts + added).sum(1, keepdim=True))[seen], atol=1e-6):
+                raise Wrong(
+                    "you add something to every count. Here the same d is taken from each count that isn't zero, "
+                    "and what that brings in is given out as `lower` says."
+                )
         if not torch.allclose(given, right, atol=1e-6):
             row, code = divmod(int((given - right).abs().argmax()), codes)
             raise Wrong(
@@ -121,6 +133,10 @@ def perplexity(answer: Callable) -> str:
             raise Wrong(
                 "that is the mean of each frame's perplexity. Take the mean of the bits first, over all tokens."
             )
+        if math.isclose(given, 2**-mean, rel_tol=1e-4):
+            raise Wrong("that is below 1: a surprise is −log2 of a probability already, so its sign is right as it is.")
+        if math.isclose(given, 2 ** bits.sum().item(), rel_tol=1e-4):
+            raise Wrong("that is 2 to the sum, and grows with the number of tokens. Take the mean of the bits.")
         if math.isclose(given, mean, rel_tol=1e-4):
             raise Wrong("that is the mean in bits. How many equally likely tokens would surprise as much?")
         raise Wrong(f"for the surprises {bits[0].tolist()} … it is {2**mean:.3f}, and yours is {given:.3f}.")
@@ -150,6 +166,17 @@ def parameters(answer: Callable) -> str:
         for amount, what in missing.items():
             if given == right - amount:
                 raise Wrong(f"there are {right:,} and you count {amount:,} too few, {what}.")
+        biases = 9 * width * depth
+        extra = {
+            norms: "as if each norm had a shift, too. It only scales: one weight for each number of a row",
+            biases: "what biases would have. No matrix here has one: see `attention` and `perceptron`",
+            biases + vocabulary: "what biases would have. No matrix here has one: see `attention` and `perceptron`",
+        }
+        for amount, what in extra.items():
+            if given == right + amount:
+                raise Wrong(f"there are {right:,} and you count {amount:,} too many, {what}.")
+        if depth > 1 and given == right - (depth - 1) * (12 * width**2 + 2 * width):
+            raise Wrong(f"you count one block, and there are {depth}, each with weights of its own.")
         raise Wrong(
             f"Prior({vocabulary}, {length}, {width}, {depth}) has {right:,} weights, and you count {given:,.0f}."
         )

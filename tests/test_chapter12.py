@@ -168,10 +168,10 @@ FORCE = [
     (in_front, "in front of the data"),
     (lambda data, target: struct.pack("<I", zlib.crc32(data)), "only appends a checksum"),
     (lambda data, target: struct.pack("<I", target), "only appends a checksum"),
-    (lambda data, target: struct.pack("<I", zlib.crc32(data) ^ target), "your bytes give"),
     (lambda data, target: data + right_force(data, target), "four bytes are asked for"),
     (lambda data, target: 7, "bytes are asked for"),
     (lambda data, target: right_force(data, 0), "your bytes give"),
+    (lambda data, target: struct.pack("<I", target ^ zlib.crc32(data)), "moves it by a pattern of its own"),
     (lambda data: b"", "raised TypeError"),
 ]
 
@@ -268,11 +268,11 @@ UNPACK = [
     (afterwards, "the bomb went off"),
     (lambda data, most: zlib.decompress(data), "a content of 64 MB"),
     (cut, "a content of 64 MB"),
-    (lambda data, most: right_unpack(data, most, eof=False), "cut short"),
-    (lambda data, most: right_unpack(data, most, unused=False), "something after it"),
+    (lambda data, most: right_unpack(data, most, eof=False), "whether the end of the stream was reached"),
+    (lambda data, most: right_unpack(data, most, unused=False), "in `unused_data`"),
     (lambda data, most: right_unpack(data, most, wraps=False), "raised error"),
     (lambda data, most: right_unpack(data, most - 1), "you refuse a content of 5,000 bytes"),
-    (lambda data, most: right_unpack(data, most + 1), "one byte too many"),
+    (lambda data, most: right_unpack(data, most + 1), "hides that there was more"),
     (lambda data, most: right_unpack(data, most).decode("latin1"), "something else than the content"),
     (lambda data: b"", "raised TypeError"),
 ]

@@ -22,6 +22,15 @@ READERS = {
     "version last": "looks at the checksum before the version (change the version, and repair nothing)",
 }
 
+# What helps with exercise 5, where decompressobj raises nothing by itself.
+HINTS = {
+    "a content of one byte too many": "A limit of exactly `most` hides that there was more.",
+    "a stream that is cut short": "`eof` says whether the end of the stream was reached.",
+    "a stream that lacks its last byte": "`eof` says whether the end of the stream was reached.",
+    "a stream with something after it": "What follows the end is in `unused_data`.",
+    "a content of exactly the limit, cut short": "All content came, but not the end: look at `eof`.",
+}
+
 
 @checker
 def chunks(answer: Callable) -> str:
@@ -92,6 +101,11 @@ def force(answer: Callable) -> str:
             struct.pack(order, value) for order in ("<I", ">I") for value in (target, zlib.crc32(data))
         ]:
             raise Wrong("that only appends a checksum; the checksum of data and checksum is something else again.")
+        if bytes(given) in [struct.pack(order, target ^ zlib.crc32(data)) for order in ("<I", ">I")]:
+            raise Wrong(
+                "that is the difference between the two checksums. The four bytes go through the CRC too, "
+                "and each of their 32 bits moves it by a pattern of its own: find these first."
+            )
         raise Wrong(f"for the data {data[:8].hex(' ')} … and target {target:08x} your bytes give {found:08x}.")
     return "any data get any checksum, for four bytes."
 
@@ -137,7 +151,8 @@ def unpack(answer: Callable) -> str:
     }
     for what, inputs in bad.items():
         if not isinstance(_outcome(answer, *inputs), ValueError):
-            raise Wrong(f"{what}: ValueError is asked for, and you return something.")
+            hint = " " + HINTS[what] if what in HINTS else ""
+            raise Wrong(f"{what}: ValueError is asked for, and you return something.{hint}")
     return "what fits is unpacked, and all else is refused before it takes any room."
 
 

@@ -101,7 +101,9 @@ export async function readPicture(file, model, fit = false) {
 }
 
 function writeFile(file, bytes) {
-  const partial = path.join(path.dirname(file), `.${path.basename(file)}.${process.pid}.partial`);
+  const folder = path.dirname(file);
+  if (!fs.existsSync(folder)) throw new CodecError(`${file} cannot be written: there is no folder ${folder}.`);
+  const partial = path.join(folder, `.${path.basename(file)}.${process.pid}.partial`);
   try {
     fs.writeFileSync(partial, bytes);
     fs.renameSync(partial, file);

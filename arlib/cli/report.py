@@ -125,23 +125,32 @@ def pipeline_table(parts: dict[str, Source], tokenizer: ImageTokenizer, prior: P
 
 
 def row_of(pictures: Source, tokenizer: ImageTokenizer, prior: Prior | None, meter: Meter) -> list[str]:
-    """The figures of some pictures, of each of which no more than three numbers are kept."""
-    codes, errors, ratios, bits = Codes(tokenizer), [], [], []
+    """The figures of some pictures, of each of which no more than three numbers are kept.
+
+    They are Python's numbers: small tensors that stay would lie between large ones that go, whose place is lost then.
+    """
+    codes = Codes(tokenizer)
+    errors: list[float] = []
+    ratios: list[float] = []
+    bits: list[float] = []
     for batch in pictures.batches():
         grids = tokenizer.encode(batch.images)
         again = tokenizer.decode(grids)
         codes.see(grids)
-        errors.append(metrics.mse(batch.images, again))
-        ratios.append(metrics.psnr(batch.images, again))
+        errors += metrics.mse(batch.images, again).tolist()
+        ratios += metrics.psnr(batch.images, again).tolist()
         if prior is not None:
-            bits.append(bits_of(prior, grids, batch.labels).double().sum(1))
+            bits += bits_of(prior, grids, batch.labels).double().sum(1).tolist()
         meter.advance(len(grids))
-    row = [f"{meter.count:,}", f"{torch.cat(errors).mean():.5f}", f"{torch.cat(ratios).mean():.2f} dB"]
+    row = [f"{meter.count:,}", f"{mean(errors):.5f}", f"{mean(ratios):.2f} dB"]
     row.append(f"{codes.share:.1%}")
     if prior is not None:
-        mean = torch.cat(bits).mean()
-        row += [f"{mean / prior.length:.3f}", f"{mean:,.1f}"]
+        row += [f"{mean(bits) / prior.length:.3f}", f"{mean(bits):,.1f}"]
     return row
+
+
+def mean(numbers: list[float]) -> float:
+    return torch.tensor(numbers, dtype=torch.float64).mean().item()
 
 
 def autoencoder_table() -> Table:
@@ -150,18 +159,19 @@ def autoencoder_table() -> Table:
     pictures = sources.of_set("supertuxkart", "valid")
     for name in AUTOENCODERS:
         model = arlib.load_autoencoder(name)
-        errors, ratios = [], []
+        errors: list[float] = []
+        ratios: list[float] = []
         with metered(name, pictures.count) as meter:
             for batch in pictures.batches():
                 again = model.reconstruct(batch.images)
-                errors.append(metrics.mse(batch.images, again))
-                ratios.append(metrics.psnr(batch.images, again))
+                errors += metrics.mse(batch.images, again).tolist()
+                ratios += metrics.psnr(batch.images, again).tolist()
                 meter.advance(len(again))
         table.add_row(
             name,
             f"{model.patch_size}×{model.patch_size}",
             str(model.latent_dim),
-            f"{torch.cat(errors).mean():.5f}",
-            f"{torch.cat(ratios).mean():.2f} dB",
+            f"{mean(errors):.5f}",
+            f"{mean(ratios):.2f} dB",
         )
     return table

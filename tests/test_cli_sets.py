@@ -75,7 +75,7 @@ WRONG: dict[str, tuple[list[object], str]] = {
     "a mask of no file": ([*GENERATE, "--from", FRAME, "--mask", "none.png"], "no file"),
     "a mask of another size": ([*GENERATE, "--from", FRAME, "--mask", "small.png"], "--fit"),
     "a file with a label and no classes": (["compress", FRAME, "x.ptb", "--label", 3], "learned no classes"),
-    "a folder that cannot be made": ([*GENERATE[:2], "small.png/new", "--count", 1], "cannot be made"),
+    "a folder that cannot be made": ([*GENERATE[:2], "small.png/new", "--count", 1], "is a file. Name a folder"),
 }
 
 

@@ -13,7 +13,7 @@ import io
 import json
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -166,23 +166,37 @@ def load_folder(folder: str | Path, height: int = HEIGHT, width: int = WIDTH, ch
 def read_images(
     paths: Sequence[Path], height: int = HEIGHT, width: int = WIDTH, channels: int = 3
 ) -> tuple[list[Path], torch.Tensor]:
-    """The files that could be read, and their images, fitted: `(N, height, width, channels) uint8`.
+    """`read_batches` of all files at once: the good ones and their images, `(N, height, width, channels) uint8`."""
+    ((good, images),) = read_batches(paths, len(paths), height, width, channels)
+    return good, images
 
-    One bad file does not keep the others from being read: a `Notice` tells how many are bad and what is wrong with the
-    first. Raises `DataError` where all are.
+
+def read_batches(
+    paths: Sequence[Path], size: int, height: int, width: int, channels: int = 3
+) -> Iterator[tuple[list[Path], torch.Tensor]]:
+    """The files that could be read, `size` of them at a time, and their images, fitted: `(B, height, width, channels)`.
+
+    One bad file does not keep the others from being read: after the last one a `Notice` tells how many are bad and what
+    is wrong with the first. Raises `DataError` where all are.
     """
-    images, errors = {}, []
+    good: list[Path] = []
+    images: list[torch.Tensor] = []
+    bad, first = 0, ""
     for path in paths:
         try:
-            images[path] = read_image(path, height, width, True, channels)
+            images.append(read_image(path, height, width, True, channels))
+            good.append(path)
         except DataError as error:
-            errors.append(error)
-    if errors and not images:
-        raise errors[0]
-    if errors:
-        message = f"{len(errors)} of {len(paths)} files are left out. The first: {errors[0]}"
-        warnings.warn(message, Notice, stacklevel=2)
-    return list(images), torch.stack(list(images.values()))
+            bad, first = bad + 1, first or str(error)  # not the error, which holds all that its function knew
+        if len(images) == size:
+            yield good, torch.stack(images)
+            good, images = [], []
+    if images:
+        yield good, torch.stack(images)
+    if bad and bad == len(paths):
+        raise DataError(first)
+    if bad:
+        warnings.warn(f"{bad:,} of {len(paths):,} files are left out. The first: {first}", Notice, stacklevel=2)
 
 
 def folder_files(folder: str | Path) -> list[Path]:

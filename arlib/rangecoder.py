@@ -146,12 +146,16 @@ class Encoder(_Interval):
         self.low += start
         if self.low >= FULL:
             self.low -= FULL
-            _carry(self.shifted)
+            self.carry()
         while self.range < LEAST:
             self.shifted.append(self.low >> 56)
             self.low = (self.low << 8) % FULL
             self.range <<= 8
             self.shifts += 1
+
+    def carry(self) -> None:
+        """Low has passed 2^64: add one to the bytes already collected."""
+        _carry(self.shifted)
 
     def finish(self) -> bytes:
         """The flush: the fewest bytes which, followed by zeros for ever, are a fraction inside the interval.

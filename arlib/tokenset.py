@@ -33,6 +33,7 @@ import numpy as np
 import torch
 
 from arlib.data import DataError, write_atomically
+from arlib.folders import Examples
 from arlib.packing import AT_ONCE, PackedGrids, pack
 from arlib.packing import unpack as unpack
 
@@ -58,9 +59,9 @@ class TokenSet:
 
 @dataclass
 class MappedTokenSet:
-    """What a `TokenSet` holds, with grids that are unpacked when they are asked for."""
+    """What a `TokenSet` holds, with grids that are unpacked when they are asked for: of one file, or of several."""
 
-    grids: PackedGrids
+    grids: Examples
     bits: int
     tokenizer: str
     labels: torch.Tensor | None = None

@@ -29,6 +29,15 @@ class Command:
     name: str
     counts: str
     arguments: Callable[[Path, str], list[object]]
+    passed: int | None = None  # pictures that it works through, where that is not all of them
+
+
+# A few steps are enough for the most memory that training holds.
+SMALL = ["--steps", 20, "--batch-size", 16, "--width", 32, "--depth", 1]
+
+
+def train(it: Path, _: str) -> list[object]:
+    return ["train", "tokenizer", "--name", "x", "--out", it / "run", "--data", it / "pictures", *SMALL]
 
 
 # Each finds the pictures in folder/pictures. `decompress` reads what `compress` has written.
@@ -38,6 +47,7 @@ COMMANDS = [
     Command(
         "compress", "coding", lambda it, codec: ["compress", it / "pictures", it / "files", "--fit", "--prior", codec]
     ),
+    Command("train", "train", train, passed=20 * 16),
     Command("decompress", "coding", lambda it, codec: ["decompress", it / "files", it / "again", "--prior", codec]),
 ]
 
@@ -79,6 +89,7 @@ def parsed(counts: str) -> list[int]:
 
 def main(
     tokenize: Annotated[str, typer.Option(help="How many pictures, small and large.")] = "1000,10000",
+    train: Annotated[str, typer.Option(help="How many for a few steps of training.")] = "1000,10000,100000",
     coding: Annotated[str, typer.Option(help="How many for evaluate, compress and decompress.")] = "100,1000",
     codec: Annotated[str, typer.Option(help="Whose prior; one of digits is faster, as its grids are small.")] = "book",
     only: Annotated[str | None, typer.Option(help="Some of the commands alone: tokenize,evaluate.")] = None,
@@ -87,18 +98,18 @@ def main(
     ] = None,
 ) -> None:
     """Print a row for each command."""
-    counts = {"tokenize": parsed(tokenize), "coding": parsed(coding)}
+    counts = {"tokenize": parsed(tokenize), "train": parsed(train), "coding": parsed(coding)}
     table = Table("command", "pictures", "MB at most", "ratio", "pictures a second")
     with tempfile.TemporaryDirectory(dir=root) as folder:
-        for count in sorted({each for some in counts.values() for each in some}):
+        chosen = [command for command in COMMANDS if only is None or command.name in only.split(",")]
+        for count in sorted({each for command in chosen for each in counts[command.counts]}):
             make(Path(folder, str(count)), count)
-        for command in COMMANDS:
-            if only is not None and command.name not in only.split(","):
-                continue
+        for command in chosen:
             places = {count: Path(folder, str(count)) for count in counts[command.counts]}
             rows = [(count, *measure(command.arguments(place, codec))) for count, place in places.items()]
             for count, peak, seconds in rows:
-                line = (f"{count:,}", f"{peak:,.0f}", f"{peak / rows[0][1]:.2f}", f"{count / seconds:,.1f}")
+                pace = (command.passed or count) / seconds
+                line = (f"{count:,}", f"{peak:,.0f}", f"{peak / rows[0][1]:.2f}", f"{pace:,.1f}")
                 table.add_row(command.name, *line)
                 print(command.name, *line, flush=True)
     Console().print(table)

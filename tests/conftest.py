@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
+from PIL import Image
 from playwright.sync_api import Browser, Locator, sync_playwright
 
 # A property holds or does not, however slow the machine is today.
@@ -35,6 +37,16 @@ FLAGS = [
     "--disable-background-networking",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ]
+
+
+def write_noise(folder: Path, count: int, height: int, width: int) -> torch.Tensor:
+    """Pictures of noise, always the same, as 00.png, 01.png, … in a folder: `(count, height, width, 3) uint8`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (count, height, width, 3), dtype=torch.uint8, generator=generator)
+    for number, image in enumerate(images.numpy()):
+        Image.fromarray(image).save(folder / f"{number:02}.png")
+    return images
 
 
 @pytest.fixture

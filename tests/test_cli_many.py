@@ -72,7 +72,7 @@ def test_batches_are_what_reading_all_at_once_gives(pictures):
         known, images = data.read_images(paths)
     batches: list[tuple[list[Path], torch.Tensor]] = []
     with pytest.warns(Notice, match=r"3 of 9 files are left out\. The first: pictures/1\.webp"):
-        batches += sources.read_batches(paths, 4, 100, 150)
+        batches += data.read_batches(paths, 4, 100, 150)
     assert [len(good) for good, _ in batches] == [4, 2]  # bad files don't make a batch smaller
     assert [path for good, _ in batches for path in good] == known
     assert torch.equal(torch.cat([some for _, some in batches]), images)
@@ -80,14 +80,14 @@ def test_batches_are_what_reading_all_at_once_gives(pictures):
 
 def test_no_more_than_a_batch_is_in_memory(pictures, read):
     with pytest.warns(Notice):
-        assert sum(len(good) for good, _ in sources.read_batches(data.folder_files("pictures"), 2, 100, 150)) == 6
+        assert sum(len(good) for good, _ in data.read_batches(data.folder_files("pictures"), 2, 100, 150)) == 6
     assert (read.all, read.most) == (6, 2)
 
 
 def test_a_folder_of_bad_files_alone_is_an_error(pictures):
     paths = [Path("pictures", f"{number}.webp") for number in BAD]
     with pytest.raises(DataError, match=r"pictures/1\.webp is not an image"):
-        list(sources.read_batches(paths, 2, 100, 150))
+        list(data.read_batches(paths, 2, 100, 150))
 
 
 @pytest.mark.parametrize("mirror", [[], ["--mirror"]])

@@ -151,8 +151,6 @@ def verdicts(path: Path) -> list[str]:
     )
     found = []
     for solution in solved:
-        if "check.loses_sign(" in solution:
-            continue  # the answer is a number that float32 can't hold apart from others: it is computed with those
         said = io.StringIO()
         with contextlib.redirect_stdout(said), contextlib.suppress(NameError):
             exec(solution, dict(known))

@@ -5,6 +5,7 @@ import weakref
 
 import pytest
 import torch
+from conftest import write_noise
 
 from arlib import data, training
 from arlib.folders import Folder, Mirrored, digest
@@ -15,10 +16,7 @@ from arlib.training import Settings, batch_indices, fit, read_ahead
 @pytest.fixture
 def folder(tmp_path):
     """Seven pictures of 8×12, read at once by Pillow as what they were written from."""
-    images = torch.randint(256, (7, 8, 12, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    for number, image in enumerate(images):
-        data.write_image(tmp_path / f"{number}.png", image)
-    return tmp_path, images
+    return tmp_path, write_noise(tmp_path, 7, 8, 12)
 
 
 def test_asking_for_places_is_asking_a_tensor(folder):
@@ -38,7 +36,7 @@ def test_asking_for_places_is_asking_a_tensor(folder):
 def test_the_next_good_file_stands_in_and_the_first_of_each_kind_is_told(folder):
     path, images = folder
     for number in (1, 2, 6):
-        (path / f"{number}.png").write_bytes(b"no picture")
+        (path / f"{number:02}.png").write_bytes(b"no picture")
     held_out = {digest(images[0])}
     lazy = Folder(data.folder_files(path), 8, 12, held_out=held_out)
     with pytest.warns(Notice) as told:
@@ -57,7 +55,7 @@ def test_the_next_good_file_stands_in_and_the_first_of_each_kind_is_told(folder)
 def test_a_folder_without_a_good_file_is_refused(folder):
     path, _ = folder
     for number in range(7):
-        (path / f"{number}.png").write_bytes(b"no picture")
+        (path / f"{number:02}.png").write_bytes(b"no picture")
     with pytest.warns(Notice), pytest.raises(DataError, match=r"None of the 7 files can be used\. The first: .*0\.png"):
         Folder(data.folder_files(path), 8, 12)[torch.tensor([4])]
 

@@ -8,7 +8,7 @@ import warnings
 
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, write_noise
 
 from arlib import checkpoints, data
 from arlib.cli.learning import tell_of_overfitting
@@ -34,14 +34,10 @@ def commands(page: str) -> list[list[str]]:
 
 def test_the_commands_of_train_your_own_run_one_after_the_other(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    generator = torch.Generator().manual_seed(0)
-    for split, count in (("train", 5), ("valid", 2)):
-        (tmp_path / "mine" / split).mkdir(parents=True)
-        for number in range(count):
-            noise = torch.randint(256, (80, 100, 3), dtype=torch.uint8, generator=generator)
-            data.write_image(tmp_path / "mine" / split / f"{number:04}.png", noise)
+    write_noise(tmp_path / "mine" / "train", 5, 80, 100)
+    write_noise(tmp_path / "mine" / "valid", 2, 96, 64)
     listed = commands(OWN)
-    assert len(listed) == 8
+    assert len(listed) == 9
     for command in listed:
         assert command[:3] == ["python", "-m", "arlib"]
         quick = QUICK[command[4]].split() if command[3] == "train" else []

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import write_noise
 
 import arlib
 from arlib import checkpoints, data, tokenset, training
@@ -19,23 +20,18 @@ QUICK = ("--steps", 3, "--batch-size", 2, "--width", 8, "--depth", 1)
 @pytest.fixture
 def mine(tmp_path):
     """Twenty pictures of noise, 24×36, in a folder."""
-    folder = tmp_path / "mine"
-    folder.mkdir()
-    images = torch.randint(256, (20, 24, 36, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    for number, image in enumerate(images):
-        data.write_image(folder / f"{number:02}.png", image)
-    return folder, images
+    return tmp_path / "mine", write_noise(tmp_path / "mine", 20, 24, 36)
 
 
 def test_every_tenth_picture_is_held_out(mine):
     folder, images = mine
-    lesson = examples.pictures(str(folder), None, "24x36", 6)
-    assert torch.equal(lesson.held_out, images[[9, 19]])
+    dataset = examples.pictures(str(folder), None, "24x36", 6)
+    assert torch.equal(dataset.held_out, images[[9, 19]])
     rest = images[[number for number in range(20) if number not in (9, 19)]]
-    assert torch.equal(lesson.learned[torch.arange(36)], torch.cat([rest, rest.flip(2)]))
-    assert lesson.header == {"size": "24×36"}
-    assert lesson.described.startswith("18 pictures of one's own, 24×36 pixels")
-    assert "2 held out" in lesson.described
+    assert torch.equal(dataset.learned[torch.arange(36)], torch.cat([rest, rest.flip(2)]))
+    assert dataset.header == {"size": "24×36"}
+    assert dataset.described.startswith("18 pictures of one's own, 24×36 pixels")
+    assert "2 held out" in dataset.described
 
 
 def test_held_out_pictures_of_a_folder_are_measured_and_never_learned(mine, tmp_path):
@@ -44,10 +40,10 @@ def test_held_out_pictures_of_a_folder_are_measured_and_never_learned(mine, tmp_
     valid.mkdir()
     for number in (3, 4):  # copies under other names
         data.write_image(valid / f"copy-{number}.png", images[number])
-    lesson = examples.pictures(str(folder), valid, "24x36", 6)
-    assert torch.equal(lesson.held_out, images[[3, 4]])
+    dataset = examples.pictures(str(folder), valid, "24x36", 6)
+    assert torch.equal(dataset.held_out, images[[3, 4]])
     with pytest.warns(Notice, match=r"03\.png shows a held-out picture"):
-        learned = lesson.learned[torch.arange(20)]
+        learned = dataset.learned[torch.arange(20)]
     assert torch.equal(learned, images[[0, 1, 2, 5, 5, *range(5, 20)]])
 
 
@@ -56,8 +52,8 @@ def test_frames_of_valid_and_unseen_are_never_learned_among_one_s_own(tmp_path):
     for number, path in enumerate(frames):
         (tmp_path / f"{number}{path.suffix}").write_bytes(path.read_bytes())
     with pytest.warns(Notice, match="shows a held-out picture"):
-        lesson = examples.pictures(str(tmp_path), None, None, 5)
-    assert torch.equal(lesson.learned[torch.tensor([0])], data.read_image(frames[2])[None])
+        dataset = examples.pictures(str(tmp_path), None, None, 5)
+    assert torch.equal(dataset.learned[torch.tensor([0])], data.read_image(frames[2])[None])
 
 
 @pytest.mark.parametrize(

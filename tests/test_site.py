@@ -61,9 +61,12 @@ def complaints(browser: Browser, folder: Path, over: str, colours: Any = "light"
 def visit_all(browser: Browser, folder: Path, base: str, colours: Any) -> list[str]:
     found: list[str] = []
     pages = {}
+    left_out = ["_static/"]  # the theme's own templates
+    if not (base.startswith("file") and colours == "light"):
+        left_out.append("_modules/")  # the library's source, many pages of one form: looked at in one way is enough
     for file in sorted(folder.rglob("*.html")):
         name = file.relative_to(folder).as_posix()
-        if not name.startswith("_static/"):  # the theme's own templates
+        if not name.startswith(tuple(left_out)):
             page = browser.new_page(color_scheme=colours)
             page.set_default_timeout(PATIENCE * 1000)
             pages[name] = visit(page, base, name, found)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from arlib import checkpoints, data, judges, tokenset
 from arlib.cli.cards import LEARNED_FROM
 from arlib.cli.common import SHAPES
+from arlib.cli.listing import image_files
 from arlib.cli.options import parse_size
 from arlib.folders import Examples, Folder, Joined, Mirrored, digest
 from arlib.patches import check_divides
@@ -23,7 +24,7 @@ TENTH = 10  # every tenth example of one's own is held out, where nothing else i
 
 
 @dataclass
-class Lesson:
+class Dataset:
     """Pictures to learn from and others held out, `(N, H, W, C) uint8`, and what header and card tell of them.
 
     `source` is the data set they come from, or a folder.
@@ -40,7 +41,7 @@ class Lesson:
         return self.held_out.shape[3]
 
 
-def pictures(source: str, valid: Path | None, size: str | None, patch_size: int) -> Lesson:
+def pictures(source: str, valid: Path | None, size: str | None, patch_size: int) -> Dataset:
     """What `--data` names, and held-out pictures next to it.
 
     Where a mirrored picture could be another one, and not for digits, the mirror images are there too. Raises
@@ -54,19 +55,19 @@ def pictures(source: str, valid: Path | None, size: str | None, patch_size: int)
     images, held_out = data.load(source, "train"), data.load(source, "valid")
     header = {} if source == "supertuxkart" else {"data": source}
     learned = images if source == "digits" else Mirrored(images)
-    return Lesson(learned, held_out, source, header, LEARNED_FROM[source])
+    return Dataset(learned, held_out, source, header, LEARNED_FROM[source])
 
 
-def folder(source: str, valid: Path | None, size: str | None, patch_size: int) -> Lesson:
+def folder(source: str, valid: Path | None, size: str | None, patch_size: int) -> Dataset:
     """Pictures of one's own, each read when it is its turn, and some of those held out.
 
     Held-out ones are never learned, nor are the frames of the book's valid and unseen.
     """
     height, width = (data.HEIGHT, data.WIDTH) if size is None else parse_size(size)
     check_divides(height, width, patch_size)
-    paths = data.folder_files(source)
+    paths = image_files(Path(source))
     if valid is not None:
-        others = data.folder_files(valid)
+        others = image_files(valid)
     elif len(paths) == 1:
         raise data.DataError(f"{source} holds one picture, and one at least is held out. Name others with --valid.")
     else:
@@ -82,7 +83,7 @@ def folder(source: str, valid: Path | None, size: str | None, patch_size: int) -
         f"{len(paths):,} pictures of one's own, {height}×{width} pixels, with the mirror image of each; "
         f"{len(others):,} held out, {len(held_out):,} of them measured"
     )
-    return Lesson(Mirrored(learned), held_out, source, {"size": f"{height}×{width}"}, described)
+    return Dataset(Mirrored(learned), held_out, source, {"size": f"{height}×{width}"}, described)
 
 
 def moved(images: torch.Tensor, name: str, seed: int) -> torch.Tensor:
@@ -118,17 +119,7 @@ def affine(images: torch.Tensor, angles: torch.Tensor, scales: torch.Tensor, shi
     return pixels.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
-@dataclass
-class TokenLesson:
-    """What a `TokenSet` holds, with grids that stay in their files until they are asked for."""
-
-    grids: Examples
-    bits: int
-    tokenizer: str
-    labels: torch.Tensor | None = None
-
-
-def tokens(paths: list[Path] | None, valid: Path | None) -> tuple[TokenLesson, TokenSet | None]:
+def tokens(paths: list[Path] | None, valid: Path | None) -> tuple[MappedTokenSet, TokenSet | None]:
     """The data sets of tokens as one, the book's own where none is named, and held-out ones next to them.
 
     A path that ends in ":4" is a data set taken four times.
@@ -161,7 +152,7 @@ def tokens(paths: list[Path] | None, valid: Path | None) -> tuple[TokenLesson, T
     return train, held_out
 
 
-def joined(sets: list[MappedTokenSet], places: list[torch.Tensor]) -> TokenLesson:
+def joined(sets: list[MappedTokenSet], places: list[torch.Tensor]) -> MappedTokenSet:
     """The grids at the given places of each data set as one, with labels where all of the sets have some."""
     labels = [
         one.labels[some]
@@ -169,10 +160,10 @@ def joined(sets: list[MappedTokenSet], places: list[torch.Tensor]) -> TokenLesso
         if one.labels is not None and one.labels.max() >= 0
     ]
     together = torch.cat(labels) if len(labels) == len(sets) else None
-    return TokenLesson(Joined([one.grids for one in sets], places), sets[0].bits, sets[0].tokenizer, together)
+    return MappedTokenSet(Joined([one.grids for one in sets], places), sets[0].bits, sets[0].tokenizer, together)
 
 
-def unpacked(tokens: TokenLesson) -> TokenSet:
+def unpacked(tokens: MappedTokenSet) -> TokenSet:
     """All of these tokens in memory."""
     return TokenSet(tokens.grids[torch.arange(len(tokens.grids))], tokens.bits, tokens.tokenizer, tokens.labels)
 
@@ -214,13 +205,13 @@ def kind(tokens: TokenSet | MappedTokenSet) -> tuple:
     return tokens.tokenizer, tokens.bits, tokens.grids.shape[1:]
 
 
-def classes_of(train: TokenLesson, held_out: TokenSet | None) -> int:
+def classes_of(train: MappedTokenSet, held_out: TokenSet | None) -> int:
     """How many classes the labels name, of learned and held-out tokens; 0 where there are none."""
     sets = [one for one in (train, held_out) if one is not None and one.labels is not None]
     return max((int(one.labels.max()) + 1 for one in sets if one.labels is not None), default=0)
 
 
-def weights_of(tokens: TokenLesson, named: str | None) -> Path | None:
+def weights_of(tokens: MappedTokenSet, named: str | None) -> Path | None:
     """The weights file of the tokenizer that made these tokens: the one named, or a shipped one, or None.
 
     Raises `CheckpointError` where the one named is another.

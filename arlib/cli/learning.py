@@ -11,7 +11,7 @@ import arlib
 from arlib import checkpoints, data, judges, metrics, orders, training
 from arlib.cli import cards, moments
 from arlib.cli.common import data_of
-from arlib.cli.examples import Lesson, TokenLesson
+from arlib.cli.examples import Dataset
 from arlib.cli.report import accuracy, bits_of, judge_figures, prior_figures, tokenizer_figures
 from arlib.folders import Examples
 from arlib.judges import ClassificationLoss
@@ -19,7 +19,7 @@ from arlib.rate import RateDistortionLoss
 from arlib.settings import Settings
 from arlib.storage import Notice
 from arlib.tokenizer import ImageTokenizer
-from arlib.tokenset import TokenSet
+from arlib.tokenset import MappedTokenSet, TokenSet
 from arlib.training import NextTokenLoss, ReconstructionLoss
 from arlib.transformer import Prior
 
@@ -33,7 +33,7 @@ def from_pictures(
     kind: str,
     name: str,
     loss: ReconstructionLoss | RateDistortionLoss,
-    pictures: Lesson,
+    pictures: Dataset,
     out: Path,
     settings: Settings,
     resume: bool,
@@ -73,7 +73,7 @@ class Sequences:
 def from_tokens(
     name: str,
     model: Prior,
-    train: TokenLesson,
+    train: MappedTokenSet,
     held_out: TokenSet | None,
     decoder: ImageTokenizer | None,
     weights: Path | None,

@@ -1,7 +1,6 @@
 """What `tokenize` and `evaluate` go through: the pictures of a split or of a folder, a batch at a time."""
 
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import torch
 from arlib import data
 from arlib.cli.examples import moved
 from arlib.cli.listing import image_files
-from arlib.storage import DataError, Notice
 
 BATCH = 64  # pictures that are in memory at a time
 
@@ -59,35 +57,7 @@ def of_folder(folder: str, height: int, width: int, channels: int) -> Source:
     paths = image_files(Path(folder))
 
     def batches() -> Iterator[Batch]:
-        for good, images in read_batches(paths, BATCH, height, width, channels):
+        for good, images in data.read_batches(paths, BATCH, height, width, channels):
             yield Batch(images, None, good)
 
     return Source(len(paths), batches)
-
-
-def read_batches(
-    paths: Sequence[Path], size: int, height: int, width: int, channels: int = 3
-) -> Iterator[tuple[list[Path], torch.Tensor]]:
-    """The files that could be read, `size` of them at a time, and their images: `(B, height, width, channels) uint8`.
-
-    It is `data.read_images` for more pictures than fit into memory: together the batches are what that gives, bad files
-    are left out, and after the last one a `Notice` tells how many they were. Raises `DataError` where all are bad.
-    """
-    good: list[Path] = []
-    images: list[torch.Tensor] = []
-    bad, first = 0, ""
-    for path in paths:
-        try:
-            images.append(data.read_image(path, height, width, True, channels))
-            good.append(path)
-        except DataError as error:
-            bad, first = bad + 1, first or str(error)  # not the error, which holds all that its function knew
-        if len(images) == size:
-            yield good, torch.stack(images)
-            good, images = [], []
-    if images:
-        yield good, torch.stack(images)
-    if bad and bad == len(paths):
-        raise DataError(first)
-    if bad:
-        warnings.warn(f"{bad:,} of {len(paths):,} files are left out. The first: {first}", Notice, stacklevel=2)

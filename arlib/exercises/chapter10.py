@@ -131,20 +131,24 @@ def bits_of_the_total(answer: Any) -> str:
     return f"{cost:.2f} bits at most; one bit fewer in the total, and it would be twice as much."
 
 
-def _encode(symbols: Sequence[int], tables: Any, carry: Carry) -> tuple[rangecoder.Encoder, list[int]]:
-    """An encoder that has coded the symbols with the given carry, and through how many ffs each carry had to pass."""
-    full, coder, passed = rangecoder.FULL, rangecoder.Encoder(), []
+class _Carrying(rangecoder.Encoder):
+    """An encoder with a carry of its own; `passed` tells through how many ffs each carry had to pass."""
+
+    def __init__(self, add_one: Carry) -> None:
+        super().__init__()
+        self.add_one, self.passed = add_one, list[int]()
+
+    def carry(self) -> None:
+        self.passed.append(len(self.shifted) - len(self.shifted.rstrip(b"\xff")))
+        self.add_one(self.shifted)
+
+
+def _encode(symbols: Sequence[int], tables: Any, carry: Carry) -> _Carrying:
+    """An encoder that has coded the symbols with the given carry."""
+    coder = _Carrying(carry)
     for symbol, table in zip(symbols, tables, strict=True):
-        start, coder.range = coder._part(symbol, table)
-        coder.low += start
-        if coder.low >= full:
-            coder.low -= full
-            passed.append(len(coder.shifted) - len(coder.shifted.rstrip(b"\xff")))
-            carry(coder.shifted)
-        while coder.range < rangecoder.LEAST:
-            coder.shifted.append(coder.low >> 56)
-            coder.low, coder.range = (coder.low << 8) % full, coder.range << 8
-    return coder, passed
+        coder.encode(symbol, table)
+    return coder
 
 
 def _one_byte(shifted: bytearray) -> None:
@@ -154,16 +158,15 @@ def _one_byte(shifted: bytearray) -> None:
 def _carryless(message: Sequence[int], table: list[int]) -> tuple[bytes, str, list[int]]:
     """What `Carryless` writes, the bytes in hex that a right coder gives out, and how many ffs its carries pass."""
     tables = [table] * len(message)
-    right, passed = _encode(message, tables, rangecoder._carry)
-    wrong, _ = _encode(message, tables, lambda shifted: None)
-    return bytes(wrong.shifted) + wrong.low.to_bytes(8, "big"), right.shifted.hex(" "), passed
+    right, wrong = (_encode(message, tables, carry) for carry in (rangecoder._carry, lambda shifted: None))
+    return bytes(wrong.shifted) + wrong.low.to_bytes(8, "big"), right.shifted.hex(" "), right.passed
 
 
 def _coder(carry: Carry = rangecoder._carry, finish: Finish = rangecoder.Encoder.finish) -> tuple[Callable, Callable]:
     """The two functions of a coder of exercise 3, with the given carry and flush."""
 
     def encode(symbols: Sequence[int], tables: Any) -> bytes:
-        return finish(_encode(symbols, list(map(rangecoder.cumulate, tables)), carry)[0])
+        return finish(_encode(symbols, list(map(rangecoder.cumulate, tables)), carry))
 
     def decode(payload: bytes, tables: Any) -> list[int]:
         decoder = rangecoder.Decoder(payload)

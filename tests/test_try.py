@@ -6,9 +6,11 @@ Nothing here is read back from a canvas: tokens, files and words are compared.
 import io
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import PATIENCE, ROOT
@@ -182,6 +184,73 @@ def test_pictures_of_many_kinds_are_fitted_or_refused_with_a_word(page, tmp_path
     (expected,) = arlib.load_tokenizer("book").encode(fitted[None])
     decoded = arlib.load_codec("book").decompress_tokens(downloaded(page))
     assert (decoded != expected).sum() <= 1  # of 600: PyTorch's own encoder may round otherwise
+
+
+# While the page says that it reads: how long it does, and the longest time in which it did nothing else.
+LIVES = """() => {
+    let last = performance.now();
+    let begun = null;
+    let longest = 0;
+    const tick = () => {
+        const now = performance.now();
+        longest = Math.max(longest, now - last);
+        last = now;
+    };
+    setInterval(tick, 10);
+    new MutationObserver(([{ target }]) => {
+        tick();
+        if (target.textContent.startsWith("Reading")) [begun, longest] = [last, 0];
+        else if (begun !== null) [globalThis.read, begun] = [{ took: last - begun, longest }, null];
+    }).observe(document.querySelector(".try-status"), { childList: true });
+}"""
+
+
+def photograph(kind: str) -> bytes:
+    """12 megapixels of a frame and some noise, as a camera's file."""
+    frame = Image.fromarray(data.load("supertuxkart", "unseen")[40].numpy()).resize((4000, 3000))
+    noise = torch.randint(-6, 7, (3000, 4000, 3), generator=torch.Generator().manual_seed(0))
+    pixels = (torch.from_numpy(np.array(frame)).int() + noise).clamp(0, 255).byte()
+    options = {"compress_level": 1} if kind == "PNG" else {"quality": 92}
+    return as_file(Image.fromarray(pixels.numpy()), kind, **options)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_the_page_lives_on_while_the_picture_of_a_camera_is_read(page, tmp_path, kind):
+    camera = tmp_path / f"camera.{kind.lower()}"
+    camera.write_bytes(photograph(kind))
+    shutil.copy(camera, tmp_path / f"again.{kind.lower()}")
+    upload = page.get_by_label("Your own picture", exact=True)
+    page.evaluate(LIVES)
+    upload.set_input_files(camera)
+    wait(page, "4000 × 3000 pixels is fitted")
+    read = page.evaluate("read")
+    assert read["took"] > 300  # milliseconds: so that there was something to wait for
+    assert read["longest"] < read["took"] / 3
+
+    upload.set_input_files(tmp_path / f"again.{kind.lower()}")
+    wait(page, "Reading the picture …")
+    assert page.get_by_role("progressbar").is_visible()
+    page.get_by_role("button", name="Cancel").click()
+    assert page.locator(".try-status").inner_text() == "Cancelled."
+    assert page.get_by_role("button", name="Compress it").is_disabled()
+
+    upload.set_input_files(camera)
+    wait(page, "is fitted")
+    page.get_by_label("Which part").fill("100")
+    page.locator("#try button:enabled", has_text="Compress it").click()
+    wait(page, "Compressing: done")
+    if kind == "PNG":  # of which the browser sees the same pixels as Pillow
+        with Image.open(camera) as whole:
+            whole.crop((0, 333, 4000, 3000)).save(tmp_path / "lowest.png")
+        (expected,) = arlib.load_tokenizer("book").encode(data.read_image(tmp_path / "lowest.png", fit=True)[None])
+        assert (arlib.load_codec("book").decompress_tokens(downloaded(page)) != expected).sum() <= 1
+
+
+def test_a_browser_whose_workers_have_no_canvas_lends_its_own(page):
+    page.add_init_script("delete globalThis.OffscreenCanvas")
+    page.reload()
+    give(page, "Your own picture", "red.jpg", as_file(Image.new("RGB", (30, 21), "red"), "JPEG"))
+    wait(page, "30 × 21 pixels is fitted")
 
 
 @pytest.mark.parametrize("width", [1400, 400])

@@ -21,6 +21,10 @@ def codec_source() -> str:
     return "\n".join((SOURCES / name).read_text(encoding="utf-8") for name in names)
 
 
+def page_source(*names: str) -> str:
+    return "".join((ROOT / "book" / "_try" / name).read_text(encoding="utf-8") for name in names)
+
+
 def weights_script(name: str) -> str:
     """A script that puts the weights of a codec, in base64, where the page finds them."""
     files = dict(zip(("prior", "tokenizer"), CODECS[name], strict=True))
@@ -44,13 +48,10 @@ def write_scripts(app: Any, error: Exception | None) -> None:
         for name, files in CODECS.items()
     }
     begin = f"globalThis.TRY = {{ weights: {{}}, sizes: {json.dumps(sizes)}, shipped: {json.dumps(shipped)} }};\n"
-    worker = codec_source() + (ROOT / "book" / "_try" / "worker.js").read_text(encoding="utf-8")
+    worker = codec_source() + page_source("reading.js", "worker.js")
     parts = [begin, f"TRY.source = {json.dumps(worker)};\n", f"TRY.data = {frames.strip()};\n", codec_source()]
-    (folder / "codec.js").write_text("".join(parts), encoding="utf-8")  # the page reads and fits pictures itself
-    page = "".join(
-        (ROOT / "book" / "_try" / name).read_text(encoding="utf-8")
-        for name in ("parts.js", "pictures.js", "tasks.js", "page.js")
-    )
+    (folder / "codec.js").write_text("".join(parts), encoding="utf-8")
+    page = page_source("reading.js", "parts.js", "pictures.js", "tasks.js", "page.js")
     (folder / "page.js").write_text(page, encoding="utf-8")
     for name in CODECS:
         (folder / f"weights-{name}.js").write_text(weights_script(name), encoding="utf-8")

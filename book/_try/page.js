@@ -1,10 +1,12 @@
 // The page "Try it" itself: a picture in and its file out, a file in and its picture out, any bytes, samples, a proof.
 (() => {
   const root = document.getElementById("try");
+  const fitTask = (share) => ({ task: "fit", height: 100, width: 150, share });
+  const bytesOf = (file) => file.arrayBuffer().then((buffer) => new Uint8Array(buffer), () => null);
   const UNREADABLE = "This could not be read: is it a folder?";
   const palettes = Object.fromEntries(Object.entries(TRY.data.palettes).map(([codec, text]) => [codec, base64Bytes(text)]));
   const NAMES = { book: "book: one file a picture", fine: "fine: with a dial for the size" };
-  const state = { codec: "book", original: null, picture: null, source: null, share: 0.5, coded: null };
+  const state = { codec: "book", picture: null, source: null, coded: null };
 
   // ---- A picture in ----
 
@@ -18,12 +20,8 @@
       }),
     ),
   );
-  const upload = element("input", { type: "file", accept: "image/*" });
-  upload.addEventListener("change", () => upload.files[0] && take(upload.files[0]));
-  const part = range("Which part", { min: 0, max: 100, value: 50 }, (value) => (value === 50 ? "the middle" : `${value} %`), (value) => {
-    state.share = value / 100;
-    fit();
-  });
+  const upload = chooser("image/*", take);
+  const part = range("Which part", { min: 0, max: 100, value: 50 }, (value) => (value === 50 ? "the middle" : `${value} %`), (value) => fit(value / 100));
   part.hidden = true;
   const fitted = canvas("the picture as the codec gets it, 150 × 100 pixels");
   const codecs = element("select", {}, ...Object.entries(NAMES).map(([name, words]) => element("option", { value: name }, `${words} (${(TRY.sizes[name] / 1e6).toFixed(1)} MB to load)`)));
@@ -38,43 +36,65 @@
   async function choose(index) {
     const frame = TRY.data.frames[index];
     state.source = frame;
-    await show(base64Bytes(frame.png));
-    if (state.picture) await encode();
+    if (await show(base64Bytes(frame.png))) await encode();
   }
 
   async function take(file) {
     const bytes = await bytesOf(file);
     if (!bytes) return say(status, UNREADABLE);
-    state.source = null;
     if (/\.ptb$/i.test(file.name) || String.fromCharCode(...bytes.subarray(0, 3)) === "PTB") return decode(bytes);
+    state.source = null;
     await show(bytes);
   }
 
+  /** Read a picture file and fit it, while the page lives on: has it become a picture? The worker keeps it in its own size. */
   async function show(bytes) {
-    say(status, "Reading the picture …");
-    await new Promise((seen) => setTimeout(seen, 30)); // so that this is seen: a large one takes a while
-    try {
-      state.original = await readPicture(bytes);
-    } catch (error) {
-      state.original = state.picture = null;
-      compress.disabled = part.hidden = true;
-      blank(fitted);
-      say(status, error.message);
-      if (!(error instanceof ptb.CodecError)) throw error;
-      return;
-    }
-    const { width, height } = state.original;
+    state.picture = null;
+    compress.disabled = part.hidden = true;
+    blank(fitted);
+    reader.end(); // what it still does for the picture before, and its memory
+    const read = await during("Reading the picture …", reader, async (asked) => {
+      const pixels = reading.OWN || reading.isPng(bytes) ? null : await reading.pixelsOf(bytes);
+      const given = pixels ? { pixels } : { bytes };
+      const size = await asked({ task: "read", ...given }, {}, [(pixels?.data ?? bytes).buffer]);
+      return { ...size, picture: await asked(fitTask(0.5)) };
+    });
+    if (!read) return false;
+    const { width, height } = read;
+    fitsNow(read.picture);
     part.hidden = width * 100 === height * 150;
     part.input.value = 50;
-    part.moved();
+    part.tell();
     say(status, `The picture of ${width} × ${height} pixels is fitted to 150 × 100.`);
+    return true;
   }
 
-  function fit() {
-    if (!state.original) return;
-    state.picture = cropped(state.original, 100, 150, state.share);
-    draw(fitted, state.picture);
+  function fitsNow(picture) {
+    state.picture = picture;
+    draw(fitted, picture);
     compress.disabled = false;
+  }
+
+  /** Another part of the picture. While one is being fitted, only the last wish is remembered. */
+  let wish = null;
+  let fitting = false;
+  async function fit(share) {
+    if (!state.picture) return;
+    wish = share;
+    if (fitting) return;
+    fitting = true;
+    try {
+      while (wish !== null) {
+        compress.disabled = true;
+        const now = wish;
+        wish = null;
+        fitsNow(await reader.ask(fitTask(now)));
+      }
+    } catch (error) {
+      if (!(error instanceof ptb.CodecError)) throw error; // else another picture has come
+    } finally {
+      fitting = false;
+    }
   }
 
   // ---- Its file out ----
@@ -136,8 +156,7 @@
   // ---- A file in ----
 
   const painted = canvas("the picture of the file, as far as it is decoded");
-  const file = element("input", { type: "file", accept: ".ptb" });
-  file.addEventListener("change", () => file.files[0] && bytesOf(file.files[0]).then(decode));
+  const file = chooser(".ptb", (chosen) => bytesOf(chosen).then(decode));
   const again = button("Decode the file from above", () => decode(state.coded.file), { disabled: true });
   const bit = element("input", { type: "number", min: 0, value: 200, inputmode: "numeric" });
   const spoil = button("Flip this bit and decode", () => {

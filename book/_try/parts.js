@@ -1,6 +1,6 @@
 // The page "Try it": its parts. Everything is a plain element with a name that a screen reader says.
 "use strict";
-const { element, button, field, range, canvas, draw, blank, patch, list, say } = (() => {
+const { element, button, field, range, chooser, canvas, draw, blank, patch, list, say } = (() => {
   function element(name, attributes = {}, ...children) {
     const made = document.createElement(name);
     for (const [key, value] of Object.entries(attributes)) {
@@ -18,20 +18,30 @@ const { element, button, field, range, canvas, draw, blank, patch, list, say } =
     return element("label", { class: "try-field" }, element("span", {}, label), input);
   }
 
-  /** A labelled slider that says its value in words. */
+  /** A labelled slider that says its value in words. `moved()` is for who has moved it, `tell()` says it and no more. */
   function range(label, settings, words, change) {
     const input = element("input", { type: "range", ...settings });
     const output = element("output");
-    const moved = () => {
+    const tell = () => {
       output.value = words(Number(input.value));
       input.setAttribute("aria-valuetext", output.value);
+    };
+    const moved = () => {
+      tell();
       change(Number(input.value));
     };
     input.addEventListener("input", moved);
     const line = field(label, input);
     line.append(output);
     queueMicrotask(moved);
-    return Object.assign(line, { input, moved });
+    return Object.assign(line, { input, moved, tell });
+  }
+
+  /** A file to choose, also the same one again. */
+  function chooser(accept, chosen) {
+    const input = element("input", { type: "file", accept, onclick: () => (input.value = "") });
+    input.addEventListener("change", () => input.files[0] && chosen(input.files[0]));
+    return input;
   }
 
   const canvas = (words, width = 150, height = 100) => element("canvas", { width, height, role: "img", "aria-label": words });
@@ -75,5 +85,5 @@ const { element, button, field, range, canvas, draw, blank, patch, list, say } =
     where.textContent = words;
   }
 
-  return { element, button, field, range, canvas, draw, blank, patch, list, say };
+  return { element, button, field, range, chooser, canvas, draw, blank, patch, list, say };
 })();

@@ -1,49 +1,96 @@
-// The page "Try it": its worker, which does one task at a time. To cancel is to end it; the next task begins a new one.
-const { status, bar, stop, work, ask } = (() => {
+// The page "Try it": its work, which two workers do: one reads pictures, the other has the models. The page does one
+// thing at a time; to begin another is to cancel it. To cancel is to end the worker; the next task begins a new one.
+const { status, bar, stop, reader, during, work, ask } = (() => {
   const here = document.querySelector('script[src*="try/page.js"]').src;
   const status = element("p", { class: "try-status", role: "status", "aria-live": "polite" }, "Choose a frame, or a picture of your own.");
   const bar = element("progress", { hidden: true, "aria-label": "progress" });
-  const stop = button("Cancel", cancel, { hidden: true });
-  let worker = null;
-  let pending = null;
-  let loaded = {}; // what the worker says of the models that it has
+  const stop = button("Cancel", () => current?.cancel(), { hidden: true });
+  const cancelled = () => new ptb.CodecError("Cancelled.");
 
-  function begin() {
-    worker = new Worker(URL.createObjectURL(new Blob([TRY.source], { type: "text/javascript" })));
-    worker.onmessage = ({ data: { kind, ...news } }) => {
-      if (!pending) return;
-      if (kind === "done") finish(null, news.result);
-      else if (kind === "error") finish(new ptb.CodecError(news.message));
-      else pending[kind]?.(news);
-    };
-    worker.onerror = (event) => finish(new ptb.CodecError(`The worker stopped: ${event.message}.`));
-  }
-
-  function finish(error, result) {
-    const { resolve, reject } = pending;
-    pending = null;
-    if (error) reject(error);
-    else resolve(result);
-  }
-
-  function ask(message, heard = {}) {
-    if (!worker) begin();
-    return new Promise((resolve, reject) => {
-      pending = { ...heard, resolve, reject };
-      worker.postMessage(message);
-    });
-  }
-
-  function cancel() {
-    worker?.terminate();
+  /** A worker that does one task at a time. */
+  class Desk {
     worker = null;
-    loaded = {};
-    if (pending) finish(new ptb.CodecError("Cancelled."));
+    pending = null;
+    loaded = {}; // what the worker says of the models that it has
+
+    /** What a task gives (a promise). What it has to say on the way goes to `heard`; `given` is no longer the page's. */
+    ask(message, heard = {}, given = []) {
+      if (!this.worker) this.begin();
+      return new Promise((resolve, reject) => {
+        this.pending = { ...heard, resolve, reject };
+        this.worker.postMessage(message, given);
+      });
+    }
+
+    begin() {
+      const worker = new Worker(URL.createObjectURL(new Blob([TRY.source], { type: "text/javascript" })));
+      this.worker = worker;
+      worker.onmessage = ({ data: { kind, ...news } }) => {
+        if (worker !== this.worker) return;
+        if (kind === "done") this.finish(null, news.result);
+        else if (kind === "error") this.finish(new ptb.CodecError(news.message));
+        else this.pending?.[kind]?.(news);
+      };
+      worker.onerror = (event) => this.finish(new ptb.CodecError(`The worker stopped: ${event.message}.`));
+    }
+
+    finish(error, result) {
+      const { resolve, reject } = this.pending ?? {};
+      this.pending = null;
+      if (error) reject?.(error);
+      else resolve?.(result);
+    }
+
+    end() {
+      this.worker?.terminate();
+      this.worker = null;
+      this.loaded = {};
+      this.finish(cancelled());
+    }
+  }
+
+  const reader = new Desk();
+  const coder = new Desk();
+  let current = null;
+
+  /** Do what takes a while, under the bar and its way out: its result, or null. `act` asks `desk` by the function it gets,
+   *  which asks nothing more once the work is cancelled. */
+  async function during(words, desk, act) {
+    current?.cancel();
+    let over = false;
+    const asked = (...task) => {
+      if (over) throw cancelled();
+      return desk.ask(...task);
+    };
+    const job = {};
+    const called = new Promise((_, reject) => {
+      job.cancel = () => {
+        over = true;
+        if (desk.pending) desk.end();
+        reject(cancelled());
+      };
+    });
+    current = job;
+    stop.hidden = bar.hidden = false;
+    bar.removeAttribute("value");
+    say(status, words);
+    try {
+      return await Promise.race([act(asked), called]);
+    } catch (error) {
+      if (current === job) say(status, error.message);
+      if (!(error instanceof ptb.CodecError)) throw error;
+      return null;
+    } finally {
+      if (current === job) {
+        current = null;
+        stop.hidden = bar.hidden = true;
+      }
+    }
   }
 
   /** The weights of a codec: a script that is asked for now, and goes to the worker once. */
-  async function load(codec) {
-    if (loaded[codec]) return loaded[codec];
+  async function load(codec, asked) {
+    if (coder.loaded[codec]) return coder.loaded[codec];
     if (!TRY.weights[codec]) {
       say(status, `Loading the models, ${(TRY.sizes[codec] / 1e6).toFixed(1)} MB …`);
       await new Promise((resolve, reject) => {
@@ -53,38 +100,26 @@ const { status, bar, stop, work, ask } = (() => {
         document.head.append(script);
       });
     }
-    const { prior, tokenizer } = TRY.weights[codec];
+    const facts = asked({ task: "load", codec, ...TRY.weights[codec], shipped: TRY.shipped });
     say(status, "Preparing the models …");
-    const facts = await ask({ task: "load", codec, prior: base64Bytes(prior), tokenizer: base64Bytes(tokenizer), shipped: TRY.shipped });
-    return (loaded[codec] = facts);
+    return (coder.loaded[codec] = await facts);
   }
 
-  /** Run a task with its words, its bar and its way out: its result, or null. `heard` are what its news go to. */
-  async function work(words, codec, task, heard = {}) {
-    if (pending) cancel();
-    stop.hidden = false;
-    bar.hidden = false;
-    bar.removeAttribute("value");
+  /** Let the codec run a task: its result, or null. */
+  function work(words, codec, task, heard = {}) {
     const started = performance.now();
     const progress = ({ done, total }) => {
       bar.max = total;
       bar.value = done;
     };
-    try {
-      const model = await load(codec);
+    return during(`${words} …`, coder, async (asked) => {
+      const model = await load(codec, asked);
       say(status, `${words} …`);
-      const result = await ask({ ...task, codec }, { progress, ...heard });
+      const result = await asked({ ...task, codec }, { progress, ...heard });
       say(status, `${words}: done in ${((performance.now() - started) / 1000).toFixed(1)} s.`);
       return { ...result, model };
-    } catch (error) {
-      say(status, error.message);
-      if (!(error instanceof ptb.CodecError)) throw error;
-      return null;
-    } finally {
-      stop.hidden = true;
-      bar.hidden = true;
-    }
+    });
   }
 
-  return { status, bar, stop, work, ask };
+  return { status, bar, stop, reader, during, work, ask: (message) => coder.ask(message) };
 })();

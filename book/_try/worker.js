@@ -1,7 +1,8 @@
-// The codec at work beside the page: what the page asks for, one thing at a time. A cancelled worker is simply ended.
+// The codec at work next to the page: what the page asks for, one thing at a time. To cancel is to end the worker.
 "use strict";
 {
   const models = {};
+  let original = null; // the picture that was read last, in its own size
 
   // A picture of tokens of which the rest is still to come: what is not known is gray.
   const soFar = (model, tokens) => {
@@ -20,9 +21,19 @@
     return picture;
   };
 
+  const bytesOf = (base64) => Uint8Array.fromBase64?.(base64) ?? Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+
   const tasks = {
+    /** From the bytes of a file; from pixels, where the page had to read them itself. */
+    async read({ bytes, pixels }) {
+      original = pixels ? ptb.onWhite(pixels, 3) : await reading.read(bytes);
+      return { width: original.width, height: original.height };
+    },
+    fit({ height, width, share }) {
+      return reading.cropped(original, height, width, share);
+    },
     load({ codec, prior, tokenizer, shipped }) {
-      models[codec] = ptb.loadModels({ prior, tokenizer, shipped });
+      models[codec] = ptb.loadModels({ prior: bytesOf(prior), tokenizer: bytesOf(tokenizer), shipped });
       const { hash, grid, size, length, qualities } = models[codec];
       return { hash, grid, size, length, qualities };
     },
@@ -43,7 +54,7 @@
     },
   };
 
-  addEventListener("message", ({ data }) => {
+  addEventListener("message", async ({ data }) => {
     const tell = {
       progress: (done, total) => done % 20 === 0 && postMessage({ kind: "progress", done, total }),
       // Each place as soon as its first token is known, and twice what the codec makes of all so far, which takes time.
@@ -58,7 +69,7 @@
       },
     };
     try {
-      postMessage({ kind: "done", result: tasks[data.task](data, tell) });
+      postMessage({ kind: "done", result: await tasks[data.task](data, tell) });
     } catch (error) {
       if (!(error instanceof ptb.CodecError)) console.error(error);
       postMessage({ kind: "error", message: error.message });

@@ -14,12 +14,13 @@ $(error .venv was made in $(HOME_OF_VENV), and this is $(CURDIR). Remove it (rm 
 endif
 endif
 
-.PHONY: help lab book zip test check lint lock notebooks timing cifar10
+.PHONY: help lab book zip pdf test check lint lock notebooks timing cifar10
 
 help:
 	@echo "make lab        open the notebooks in JupyterLab"
 	@echo "make book       build the pages"
 	@echo "make zip        build the pages and put them into one file, to be read from any folder or stick"
+	@echo "make pdf        print the pages into one PDF, which needs Chromium"
 	@echo "make test       test the library, the notebooks and the pages"
 	@echo "make check CHAPTER=07   test one chapter: its notebook, its exercises and its figures"
 	@echo "make notebooks  run all notebooks and store their results in them"
@@ -45,6 +46,9 @@ zip: book
 	@cd _build && "$(CURDIR)/$(BIN)/python" -m zipfile -c pixels-tokens-bytes.zip pixels-tokens-bytes
 	@rm -rf _build/pixels-tokens-bytes
 	@echo "_build/pixels-tokens-bytes.zip has all pages. Unpack it anywhere and open index.html in it."
+
+pdf: book
+	@$(BIN)/python tools/print_book.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check

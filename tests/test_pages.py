@@ -109,3 +109,19 @@ def test_the_two_grids_of_chapter_7_and_their_slider_fit_one_screen_of_a_phone(p
     assert slider is not None
     assert grid is not None
     assert grid["y"] + grid["height"] - slider["y"] < 600
+
+
+LETTERS = """() => [...document.querySelectorAll(".ptb-figure svg text")].map((it) => {
+    const { a, b } = it.getScreenCTM();
+    return [parseFloat(getComputedStyle(it).fontSize) * Math.hypot(a, b), it.textContent];
+}).filter(([size]) => size < 10)"""
+
+
+def test_the_letters_of_every_figure_can_be_read_on_a_phone(page: Page, site: Path) -> None:
+    page.set_viewport_size({"width": PHONE, "height": 700})
+    small = {}
+    for file in sorted((site / "book").glob("[0-9]*.html")):
+        page.goto(file.as_uri(), wait_until="networkidle")
+        small[file.stem] = page.evaluate(LETTERS)
+    assert len(small) == 17
+    assert {name: letters for name, letters in small.items() if letters} == {}

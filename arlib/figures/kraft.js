@@ -14,7 +14,8 @@ export default {
       entropy: readout("entropy", "entropy of the source"),
       verdict: readout("verdict", "decodable"),
     };
-    const [width, height] = [400, 48]; // drawn larger on a wide page, smaller on a phone
+    const letters = matchMedia("(max-width: 600px)").matches ? 14.5 : 12;
+    const [width, height] = [400, 50]; // drawn larger on a wide page, smaller on a phone, where the letters are not
     const svg = element("svg:svg", {
       viewBox: `-1 0 ${width + 2} ${height}`, width: 560, role: "img",
       "aria-label": "the words as parts of a line from 0 to 1, each as wide as what it takes of the budget",
@@ -53,7 +54,7 @@ export default {
         }));
         if (word !== null && part * scale > 9 * word.length) {
           const text = element("svg:text", { x: (first + part / 2) * scale, y: 20, "text-anchor": "middle",
-            "font-size": 13, style: "fill: white" }, word);
+            "font-size": letters + 1, style: "fill: white" }, word);
           svg.append(text);
         }
         lines[index].textContent =
@@ -62,8 +63,8 @@ export default {
       const end = whole * scale;
       svg.append(
         element("svg:line", { x1: end, x2: end, y1: 0, y2: 33, stroke: "currentColor", "stroke-width": 1.5 }),
-        element("svg:text", { x: 0, y: 45, "font-size": 12 }, "0"),
-        element("svg:text", { x: end, y: 45, "font-size": 12, "text-anchor": "end" }, "1, the whole budget"),
+        element("svg:text", { x: 0, y: 46, "font-size": letters }, "0"),
+        element("svg:text", { x: end, y: 46, "font-size": letters, "text-anchor": "end" }, "1, the whole budget"),
       );
       const shared = gcd(spent, whole);
       shows.spent.value = spent === whole ? "all of it" : `${spent / shared}/${whole / shared}`;

@@ -39,23 +39,28 @@ function cell(x, y, { cross, ...paint }) {
 // A square of cells with numbered rows; `paint(panel)` fills it, `mark(row)` frames a row.
 function square(title, below, length, fill) {
   const size = length * CELL;
+  // A phone shows two squares side by side: every second number, in letters that can be read.
+  const phone = matchMedia("(max-width: 600px)").matches;
+  const down = phone ? 5 : 0;
   const svg = element("svg:svg", {
-    viewBox: `0 0 ${size + MARGIN + 4} ${size + MARGIN + 18}`, role: "img", "aria-label": title,
+    viewBox: `0 0 ${size + MARGIN + 4} ${size + MARGIN + 18 + 2 * down}`, role: "img", "aria-label": title,
     style: "flex: 1 1 200px; max-width: 300px; min-width: 0",
   });
   const text = (words, x, y, more = {}) => {
     const made = element("svg:text", { x, y, "font-size": 9, "text-anchor": "middle", ...more }, words);
+    if (phone) made.style.fontSize = "15.5px";
     svg.append(made);
     return made;
   };
-  text(title, MARGIN + size / 2, 9, { "font-size": 10.5 });
-  text(below, MARGIN + size / 2, size + MARGIN + 14);
+  text(title, MARGIN + size / 2, 9 + 0.6 * down, { "font-size": 10.5 });
+  text(below, MARGIN + size / 2, size + MARGIN + 14 + 2 * down);
   const middle = MARGIN - 6 + size / 2;
   text("row", 9, middle, { transform: `rotate(-90 9 ${middle})` });
   const heads = [];
   for (let index = 0; index < length; index++) {
-    text(index, MARGIN - 9, MARGIN + 10 + index * CELL - 6);
-    heads.push(text("", MARGIN + (index + 0.5) * CELL, size + MARGIN + 3));
+    const hidden = phone && index % 2 ? { visibility: "hidden" } : {};
+    text(index, MARGIN - 9, MARGIN + 10 + index * CELL - 6 + 0.3 * down, hidden);
+    heads.push(text("", MARGIN + (index + 0.5) * CELL, size + MARGIN + 3 + 0.8 * down, hidden));
   }
   const cells = element("svg:g");
   const frame = element("svg:rect", {

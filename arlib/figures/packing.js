@@ -14,7 +14,9 @@ export default {
       verdict: readout("verdict", "verdict"),
       size: readout("size", "all of train"),
     };
-    const [wide, high] = [400, 70]; // drawn larger on a wide page, smaller on a phone
+    const phone = matchMedia("(max-width: 600px)").matches;
+    const [wide, high] = [400, 70]; // drawn larger on a wide page, smaller on a phone, where the letters are not
+    const [small, large] = phone ? [14, 15] : [11, 13];
     const svg = element("svg:svg", {
       viewBox: `-1 0 ${wide + 2} ${high}`, width: 620, role: "img",
       "aria-label": "the bits of three tokens in a row, the lowest bit of each first, and the bytes that they fill",
@@ -47,7 +49,7 @@ export default {
           "fill-opacity": token < tokens.length ? (bit ? 1 : 0.35) : 0.15,
         }));
         svg.append(element("svg:text", {
-          x: (place + 0.5) * side, y: 22, "text-anchor": "middle", "font-size": Math.min(11, 1.4 * side),
+          x: (place + 0.5) * side, y: 18 + 0.36 * small, "text-anchor": "middle", "font-size": Math.min(small, (phone ? 1.7 : 1.4) * side),
           style: token < tokens.length && bit ? "fill: white" : "fill: currentColor",
         }, `${bit}`));
       });
@@ -55,7 +57,7 @@ export default {
         const [left, right] = [8 * index * side, 8 * (index + 1) * side - 0.6];
         svg.append(
           element("svg:path", { d: `M${left + 1} 32v5h${right - left - 2}v-5`, fill: "none", stroke: "currentColor" }),
-          element("svg:text", { x: (left + right) / 2, y: 52, "text-anchor": "middle", "font-size": 13 }, hex(byte)),
+          element("svg:text", { x: (left + right) / 2, y: 52, "text-anchor": "middle", "font-size": large }, hex(byte)),
         );
       });
       const lost = tokens.filter((token, index) => token !== back[index]).length;

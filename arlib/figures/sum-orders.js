@@ -30,6 +30,7 @@ export default {
       count: readout("count", "different sums of the four orders"),
       all: readout("all", "all four"),
     };
+    const letters = matchMedia("(max-width: 600px)").matches ? 14 : 10; // a phone makes the drawing smaller
     const [width, height] = [400, 190];
     const svg = element("svg:svg", { viewBox: `0 0 ${width} ${height}`, width: 560, role: "img" });
 
@@ -39,7 +40,7 @@ export default {
         const x = ((node + 0.5) * width) / terms.length;
         svg.append(
           element("svg:circle", { cx: x, cy: 165, r: 4, fill: COLOURS[0] }),
-          element("svg:text", { x, y: 184, "text-anchor": "middle", "font-size": 10 },
+          element("svg:text", { x, y: 175 + 0.9 * letters, "text-anchor": "middle", "font-size": letters },
             (terms[node][0] * terms[node][1]).toFixed(3)),
         );
         return { x, level: 0 };

@@ -48,9 +48,11 @@ export default {
     const unit = model.get("unit");
     let [place, temperature, k, p] = [1, 1, 1024, 1];
 
-    const [width, height, room, margin] = [600, 170, 8, 50];
+    const phone = matchMedia("(max-width: 600px)").matches; // there the drawing is half as large, its letters are not
+    const [width, height, room] = [600, 170, 8];
+    const [margin, letters] = phone ? [68, 22] : [50, 14];
     const bar = (width - margin) / SHOWN;
-    const below = room + height + 38; // where the patches begin
+    const below = room + height + 24 + letters; // where the patches begin
     const svg = element("svg:svg", {
       viewBox: `0 0 ${width} ${below + (ROWS * ROWS * (width - margin)) / SHOWN + 4}`, width, role: "img",
       "aria-label": "bars of the 40 codes that were likeliest at first, before and after",
@@ -115,7 +117,7 @@ export default {
       for (const part of [0, 0.5, 1]) {
         const y = floor - tall(part * top);
         add("line", { x1: margin - 3, x2: width, y1: y, y2: y, stroke: "currentColor", "stroke-opacity": part ? 0.2 : 0.8 });
-        add("text", { x: margin - 6, y: y + 4, "text-anchor": "end", "font-size": 14 }, (part * top).toFixed(3));
+        add("text", { x: margin - 6, y: y + 0.3 * letters, "text-anchor": "end", "font-size": letters }, (part * top).toFixed(3));
       }
       order.forEach((code, rank) => {
         const x = margin + rank * bar + 1;
@@ -136,8 +138,10 @@ export default {
           });
         }
       });
-      add("text", { x: margin, y: floor + 18, "font-size": 14 }, "codes, the likeliest at the left; their patches in the same order:");
-      add("text", { x: width, y: room + 28, "text-anchor": "end", "font-size": 14 }, "probability");
+      add("text", { x: margin, y: floor + 4 + letters, "font-size": letters }, phone
+        ? "the likeliest codes, and their patches:"
+        : "codes, the likeliest at the left; their patches in the same order:");
+      add("text", { x: width, y: room + 14 + letters, "text-anchor": "end", "font-size": letters }, "probability");
     }
 
     el.append(

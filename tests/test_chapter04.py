@@ -41,7 +41,7 @@ DIAGNOSES = [
     ({**DIAGNOSIS, "B": "fine"}, "the inner product of that gradient with the latent"),
     ({**DIAGNOSIS, "C": "fine"}, "absolute values of what it returns"),
     ({**DIAGNOSIS, "D": "no corner"}, "look again"),
-    ({**DIAGNOSIS, "E": "gradient along z"}, "does autograd know"),
+    ({**DIAGNOSIS, "E": "gradient along z"}, "a grad_fn"),
     ({**DIAGNOSIS, "E": "broken"}, "none of the names"),
     (dict.fromkeys("ABCDE", ...), "no diagnosis yet"),
     (corner, "a dictionary"),
@@ -72,7 +72,17 @@ SECONDS = [
     (lambda z: index_of(-z), "on the other side"),
     (lambda z: mirrored(second(z), z.shape[-1]), "the highest bit comes first"),
     (lambda z: flipped(z, z.argmax(-1)), "for z = ["),
-    (lambda z: ((z >= 0).long() * powers_of(torch.zeros(10))).sum(-1), "that is the nearest corner"),
+    (lambda z: ((z >= 0).long() * powers_of(torch.zeros(10))).sum(-1), "with 3 dimensions, your function raised"),
+    (lambda z: 2 ** z.shape[-1] - 1 - second(z), "every bit is the wrong way round"),
+    (lambda z: flipped(z, z.abs().argsort(-1)[:, 1]), "the third nearest corner"),
+    (lambda z: second(z) ^ 2 ** z.abs().argsort(-1)[:, 1], "you flip two bits"),
+    (lambda z: z.abs().argmin(-1), "that is the dimension"),
+    (lambda z: 2 ** z.abs().argmin(-1), "what the flipped bit counts"),
+    (lambda z: flipped(z, z.shape[-1] - 1 - z.abs().argmin(-1)), "from the wrong end"),
+    (lambda z: index_of(z) + 2 ** z.abs().argmin(-1), "`^` does both"),
+    (lambda z: index_of(z) - 2 ** z.abs().argmin(-1), "`^` does both"),
+    (lambda z: index_of(z) | 2 ** z.abs().argmin(-1), "`^` does both"),
+    (lambda z: index_of(z) & ~(2 ** z.abs().argmin(-1)), "`^` does both"),
     (lambda z: second(z).float(), "the dtype is"),
     (lambda z: second(z)[0], "the shape is"),
     (corner, "the shape is"),
@@ -90,16 +100,25 @@ def without_zeros(index, bits):
 
 ORDERS = [
     (lambda index, bits: index, "nothing has changed"),
-    (lambda index, bits: 2**bits - 1 - index, "their order that has to be turned"),
+    (lambda index, bits: 2**bits - 1 - index, "Reverse their order instead"),
     (without_zeros, "zeros at the front"),
     (lambda index, bits: 2**bits - 1 - mirrored(index, bits), "every bit is the wrong way round"),
-    (lambda index, bits: mirrored(index % 1024, 10), "right for 10 bits, and wrong for 12"),
+    (lambda index, bits: mirrored(index % 1024, 10), "right for 10 bits; with 12 bits, index"),
     (lambda index, bits: mirrored(index, bits) ^ 1, "with 10 bits, index"),
+    (lambda index, bits: index.flip(-1), "the bits inside each of them"),
+    (lambda index, bits: BSQ(bits).encode(BSQ(bits).decode(index).flip(-1)), "with 40 bits, your function raised"),
+    (lambda index, bits: in_float(index, bits), "is every number an int64"),
     (lambda index, bits: mirrored(index, bits).int(), "the dtype is"),
     (lambda index, bits: mirrored(index, bits).flatten(), "the shape is"),
     (lambda index, bits: index_of(index), "the shape is"),
     (lambda index, bits: None, "returns nothing yet"),
 ]
+
+
+def in_float(index, bits):
+    powers = 2.0 ** torch.arange(bits)
+    return (index[..., None] // powers.flip(0) % 2 * powers).sum(-1).long()
+
 
 HALVES = torch.tensor([[1.0, -1.0] * 5, [-1.0, 1.0] * 5])
 SIX = BSQ(10).decode(torch.tensor([0, 1023, 5, 1018, 9, 1014]))
@@ -107,11 +126,12 @@ RARE = torch.cat([SIX, SIX[:2].repeat(200, 1)])
 FOOLING = [
     (torch.ones(1, 10), "bit 0 is 1 in 100.0%"),
     (HALVES, "there are 2 codes"),
-    (torch.cat([RARE, RARE[:1]]), "exactly half"),
-    (SIX, "2.58"),
+    (torch.cat([RARE, RARE[:1]]), "half of them, exactly"),
+    (SIX, "2.58 bits: let a few of them"),
     (torch.ones(1001, 10), "with N from 1 to 1000"),
     (torch.ones(10), "latents (N, 10)"),
-    (torch.zeros(4, 10), "no zeros"),
+    (HALVES * torch.tensor([0.0] + [1.0] * 9), "no zeros"),
+    ((HALVES > 0).float(), "these are bits"),
     (RARE.double() * 1e-60, "rounded to zero"),
     (RARE * 1j, "complex"),
     (..., "nothing here yet"),
@@ -121,8 +141,8 @@ FOOLING = [
 LOST = [
     (2.0**23, "the sign is right"),
     (8_000_000, "the sign is right"),
-    (1e9, "there is a smaller number"),
-    (2**23 + 2, "there is a smaller number"),
+    (1e9, "a smaller number loses it too"),
+    (2**23 + 2, "a smaller number loses it too"),
     (2**23 + 0.5, "no float32"),
     (-(2.0**23) - 1, "a positive number"),
     (float("inf"), "one finite number"),
@@ -132,7 +152,7 @@ LOST = [
 WRONG = [
     *[(check.diagnose, *case) for case in DIAGNOSES],
     *[(check.second_nearest, *case) for case in SECONDS],
-    *[(check.fools_factorised, *case) for case in FOOLING],
+    *[(check.fools_factorized, *case) for case in FOOLING],
     *[(check.loses_sign, *case) for case in LOST],
     *[(check.lowest_first, *case) for case in ORDERS],
 ]
@@ -151,8 +171,8 @@ def test_a_wrong_answer_is_told_why(checker, answer, reason):
         (check.diagnose, DIAGNOSIS),
         (check.second_nearest, second),
         (check.second_nearest, lambda z: BSQ(z.shape[-1]).encode(second_corner(z))),
-        (check.fools_factorised, RARE),
-        (check.fools_factorised, RARE.tolist()),
+        (check.fools_factorized, RARE),
+        (check.fools_factorized, RARE.tolist()),
         (check.loses_sign, 2**23 + 1),
         (check.loses_sign, torch.tensor(2.0**23 + 1)),
         (check.lowest_first, mirrored),

@@ -16,6 +16,23 @@ def test_mean_squared_error_and_psnr_of_two_flat_pictures():
     assert metrics.psnr(black, black).tolist() == [math.inf, math.inf]
 
 
+def test_errors_count_the_difference_of_two_pictures_not_their_sum():
+    images, others = torch.full((1, 8, 8, 3), 153, dtype=torch.uint8), torch.full((1, 8, 8, 3), 102, dtype=torch.uint8)
+    assert metrics.mse(images, others).tolist() == pytest.approx([0.04])  # 51 / 255 again
+    assert metrics.mse(others, images).tolist() == pytest.approx([0.04])
+    assert metrics.psnr(images, others).tolist() == pytest.approx([10 * math.log10(25)])
+    for measure in (metrics.mse, metrics.psnr, metrics.ssim):
+        assert measure(images, others).dtype == torch.float64
+        assert measure(images[:0], others[:0]).dtype == torch.float64
+
+
+def test_structural_similarity_of_flat_pictures_is_that_of_their_means():
+    """Without variance one term of Wang et al. is left: (2ab + c) / (a² + b² + c), with c = (0.01 · 255)²."""
+    images, others = torch.full((1, 8, 8, 3), 10, dtype=torch.uint8), torch.full((1, 8, 8, 3), 2, dtype=torch.uint8)
+    constant = 2.55**2
+    assert metrics.ssim(images, others).item() == pytest.approx((40 + constant) / (104 + constant), rel=1e-6)
+
+
 def test_structural_similarity_is_one_for_equal_pictures_only():
     images = torch.randint(256, (2, 16, 16, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     assert metrics.ssim(images, images).tolist() == pytest.approx([1.0, 1.0])
@@ -26,6 +43,7 @@ def test_usage_and_entropy_of_a_few_tokens():
     tokens = torch.tensor([[0, 0, 3, 3], [3, 3, 1, 1]])
     assert metrics.codebook_usage(tokens, 8) == 3 / 8
     assert metrics.entropy(tokens) == pytest.approx(0.5 * 1 + 0.5 * 2)  # frequencies 1/2, 1/4, 1/4
+    assert metrics.entropy(torch.arange(8)) == pytest.approx(3)  # a token that occurs once counts too
 
 
 def test_a_prior_that_knows_nothing_needs_every_bit():
@@ -54,6 +72,8 @@ def test_bits_hand_order_and_labels_to_the_prior_with_their_batch():
     assert [one.tolist() for _, one in seen] == [[4, 5], [6]]
     metrics.bits(prior, torch.zeros(3, 2, dtype=torch.int64), order=order[0], label=label)
     assert seen[-1][0].tolist() == [0, 1]
+    metrics.bits(prior, torch.zeros(3, 2, dtype=torch.int64), batch_size=1, order=order[0], label=label)
+    assert [one.tolist() for one, _ in seen[-3:]] == [[0, 1]] * 3  # one order for all isn't cut into batches
 
 
 def gaussian(count: int, size: int, seed: int) -> torch.Tensor:
@@ -94,6 +114,12 @@ def test_frechet_distance_to_itself_is_nothing_even_where_features_never_vary():
     assert metrics.frechet(torch.ones(4, 3), torch.ones(4, 3)) == pytest.approx(0)
 
 
+def test_moments_of_two_rows_by_hand():
+    mean, covariance = metrics.moments(torch.tensor([[1.0, 2.0], [3.0, 6.0]]))
+    assert mean.tolist() == [2.0, 4.0]
+    assert covariance.tolist() == [[2.0, 4.0], [4.0, 8.0]]
+
+
 def test_moments_need_two_rows():
     with pytest.raises(ValueError, match="two rows"):
         metrics.moments(torch.zeros(1, 3))
@@ -109,6 +135,12 @@ def test_the_floor_falls_like_one_over_n_and_the_extrapolation_takes_it_away():
     assert abs(metrics.frechet_extrapolated(reals[:400], metrics.moments(others))) < measured
     with pytest.raises(ValueError, match="takes 4002 real pictures; here are 4000"):
         metrics.frechet_floor(reals, 2001)
+
+
+def test_the_floor_of_all_real_pictures_is_their_distance_to_the_rest():
+    """However they are shuffled, all of them are all of them."""
+    reals, rest = gaussian(50, 4, 1), metrics.moments(gaussian(60, 4, 2))
+    assert metrics.frechet_floor(reals, 50, rest) == pytest.approx(metrics.frechet(reals, rest))
 
 
 def test_the_extrapolation_follows_a_line_to_the_distance_of_the_distributions():

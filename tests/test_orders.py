@@ -60,6 +60,22 @@ def test_restore_undoes_arrange_and_the_other_way_round(length, seed, shared):
     assert torch.equal(orders.arrange(arranged, places.argsort(1)), tokens)
 
 
+def test_known_places_come_first_by_hand():
+    known, order = torch.tensor([[-1, 5, -1, 0], [7, -1, -1, -1]]), torch.tensor([[2, 3, 0, 1], [1, 2, 3, 0]])
+    assert orders.known_first(known, order).tolist() == [[3, 1, 2, 0], [0, 1, 2, 3]]
+
+
+@given(st.integers(1, 200), SEEDS)
+def test_known_places_come_first_and_both_kinds_keep_their_order(length, seed):
+    generator = torch.Generator().manual_seed(seed)
+    order = orders.random(3, length, generator)
+    known = torch.where(torch.rand(3, length, generator=generator) < 0.5, -1, random_tokens(3, length, seed))
+    expected = [
+        sorted(row, key=lambda place: some[place] < 0) for row, some in zip(order.tolist(), known.tolist(), strict=True)
+    ]
+    assert orders.known_first(known, order).tolist() == expected
+
+
 def test_a_cast_of_tokens_survives():
     tokens = torch.arange(6, dtype=torch.int16).view(2, 3)
     assert orders.restore(tokens, torch.tensor([2, 0, 1])).dtype == torch.int16

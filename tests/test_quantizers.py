@@ -34,6 +34,10 @@ def test_forward_gives_the_vector_of_the_code():
     latent = torch.randn(5, 7, 10, generator=torch.Generator().manual_seed(0))
     quantizer = BSQ(10)
     assert torch.allclose(quantizer(latent), quantizer.decode(quantizer.encode(latent)), atol=1e-6)
+    latent[..., ::2] = 0.0  # which counts as positive in both
+    assert torch.allclose(quantizer(latent), quantizer.decode(quantizer.encode(latent)), atol=1e-6)
+    loss = quantizer.loss(latent)
+    assert (loss.shape, loss.item()) == ((), 0.0)
 
 
 def test_the_nearest_corner_is_the_one_taken():
@@ -44,9 +48,10 @@ def test_the_nearest_corner_is_the_one_taken():
     assert torch.equal(quantizer.encode(latent), distances.argmin(dim=-1))
 
 
-def test_the_gradient_is_that_of_the_normalisation_alone():
-    latent = torch.randn(4, 10, generator=torch.Generator().manual_seed(2), requires_grad=True)
-    weights = torch.randn(4, 10, generator=torch.Generator().manual_seed(3))
+@pytest.mark.parametrize("shape", [(4, 10), (3, 5, 7, 10)])
+def test_the_gradient_is_that_of_the_normalisation_alone(shape):
+    latent = torch.randn(shape, generator=torch.Generator().manual_seed(2), requires_grad=True)
+    weights = torch.randn(shape, generator=torch.Generator().manual_seed(3))
     (BSQ(10)(latent) * weights).sum().backward()
     assert latent.grad is not None
     # d(u/|u|) = (I - û ûᵀ) / |u|, written out.

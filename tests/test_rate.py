@@ -124,6 +124,55 @@ def test_pictures_vary_within_the_range_of_pixels():
     assert len({each.sum().item() for each in seen}) > 10
 
 
+def test_a_third_of_the_pictures_gets_other_colours_by_a_third_at_most():
+    """Of a flat grey, which enlarging leaves alone, what comes out is the gain of each channel."""
+    torch.manual_seed(0)
+    gains = torch.cat([rate.vary(torch.full((50, 10, 10, 3), 0.1)) for _ in range(8)]).add(0.5) / 0.6
+    each = gains[:, 0, 0]
+    torch.testing.assert_close(gains, each[:, None, None].expand_as(gains))
+    changed = (each - 1).abs() > 1e-3
+    assert 100 < changed.all(1).sum() <= changed.any(1).sum() < 170
+    assert 0.7 <= each.min() < 0.71
+    assert 1.29 < each.max() < 1.3001
+    assert rate.vary(torch.full((50, 10, 10, 3), -0.5)).max() == -0.5  # black stays black
+
+
+def test_a_third_of_the_batches_is_a_part_enlarged():
+    """Of a slope that falls to the right and down, what comes out is less steep, by the share that was cut out."""
+    torch.manual_seed(0)
+    down, right = torch.meshgrid(torch.arange(40.0) / 40, torch.arange(60.0) / 60, indexing="ij")
+    slope = (0.4 * (down + right) - 0.45)[None, :, :, None].expand(1, 40, 60, 3)
+    shares, corners = [], []
+    for _ in range(400):
+        image = rate.vary(slope)
+        middle = image[0, 10:30, 15:45]
+        rows, columns = middle.diff(dim=0) * 40 / 0.4, middle.diff(dim=1) * 60 / 0.4
+        if rows.mean((0, 1)).sub(rows.mean()).abs().max() < 1e-4:  # no other colours, which would differ by channel
+            shares.append((rows.mean().item(), columns.mean().item()))
+            corners.append((image[0, 3, 3, 0] - slope[0, 3, 3, 0]).item())
+    assert 220 < len(shares) < 310
+    cut = [(rows, columns) for rows, columns in shares if rows < 0.999 or columns < 0.999]
+    assert 0.25 < len(cut) / len(shares) < 0.42
+    assert all(0.685 < share < 1.001 for each in cut for share in each)
+    assert all(abs(rows - columns) < 0.03 for rows, columns in cut)
+    assert min(min(each) for each in cut) < 0.72
+    # The part may begin anywhere, from the corner itself to as far as it still fits: 0.3 · 0.4 · 2 of grey.
+    assert -0.01 < min(corners) < 0.03
+    assert 0.1 < max(corners) < 0.26
+
+
+def test_curves_show_psnr_and_bits_at_each_setting_as_means_over_pictures():
+    loss, images = RateDistortionLoss(tokenizer(), [1e-3, 1e-4]), pictures(35)  # more than are computed at a time
+    figures = loss.validate(images)
+    assert len(figures) == 4
+    for quality in (0, 1):
+        with torch.no_grad():
+            error, bits = loss.measure(to_float(images), torch.full((35,), quality))
+        ratio = sum(-10 * math.log10(each) for each in error.tolist()) / 35
+        assert figures[f"quality {quality}: valid PSNR"] == pytest.approx(ratio, rel=1e-4)
+        assert figures[f"quality {quality}: valid bits a patch"] == pytest.approx(bits.mean().item(), rel=1e-4)
+
+
 def test_the_dial_moves_tokens_and_between_two_settings_lies_their_mixture():
     model, images = tokenizer(3), pictures()
     assert not torch.equal(model.encode(images, 0), model.encode(images, 2))

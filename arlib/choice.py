@@ -1,7 +1,7 @@
 """Choosing tokens by what they cost and what they do to the picture, in the encoder alone (chapter 16).
 
 An encoder's net gives each patch the token that it was taught to give. But which token is best depends on the whole
-picture: the decoder lets neighbours mend what one token leaves wrong, and the prior makes some tokens dear and others
+picture: the decoder lets neighbors mend what one token leaves wrong, and the prior makes some tokens dear and others
 almost free. So the signs of all patches are moved together: each round asks the decoder in which direction the error
 falls (its gradient), and the prior what each sign's other value would cost, and every sign that has been pressed hard
 enough flips. Nothing is trained, and the decoder need not know: it reads tokens as before.
@@ -22,7 +22,7 @@ from arlib.transformer import Prior
 
 ROUNDS = 12
 PACE = 0.1  # how far the average sign is moved in the first round, signs being ±1; the last round moves none
-TURNS_ABOVE = 20  # rounds: in a longer search, neighbours take turns
+TURNS_ABOVE = 20  # rounds: in a longer search, neighbors take turns
 GRIP = 2.0  # how strongly the price of a bit follows a file that is too large or too small
 
 
@@ -76,7 +76,7 @@ def choose(
 def turn(number: int, shape: torch.Size) -> torch.Tensor:
     """Which signs of latents of this shape `(N, h, w, bits)` may move in a round: half of them, 0 or 1, `(h, w, bits)`.
 
-    It is a checkerboard, and the next round has the other half, so two neighbours never mend the same fault at once.
+    It is a checkerboard, and the next round has the other half, so two neighbors never mend the same fault at once.
     That also halves the speed: a search of few rounds is better without it (log/2026-11-half-a-kilobyte.md).
     """
     row, column, bit = torch.meshgrid(*(torch.arange(length) for length in shape[1:]), indexing="ij")

@@ -9,7 +9,7 @@ with the picture's label, one of classes + 1 equally probable symbols: 0 for non
 
 The same tokens give the same file, and the file the same tokens, on every machine. Both ends beside them compute with
 floats: where a value lies on the edge between two codes, an encoder elsewhere may choose the other token, and a decoded
-pixel may differ by one grey level.
+pixel may differ by one gray level.
 """
 
 import hashlib
@@ -104,7 +104,7 @@ class Codec:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of a picture in pixels; `tokenizer.channels` says how many colours it has."""
+        """Height and width of a picture in pixels; `tokenizer.channels` says how many colors it has."""
         pyramid = self.tokenizer.quantizer
         height, width = 2 * pyramid.sides[-1:] if isinstance(pyramid, Pyramid) else self.grid[:2]
         return height * self.tokenizer.patch_size, width * self.tokenizer.patch_size

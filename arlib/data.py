@@ -1,7 +1,7 @@
 """Pictures as tensors: the book's data sets with their fixed splits, and any folder of images.
 
-Every picture in this library is `(H, W, C) uint8`, every set of pictures `(N, H, W, C) uint8`: C is 3 for colours and 1
-for the grey digits.
+Every picture in this library is `(H, W, C) uint8`, every set of pictures `(N, H, W, C) uint8`: C is 3 for colors and 1
+for the gray digits.
 
 Sources: MNIST (LeCun, Cortes and Burges 1998); CIFAR-10 (Krizhevsky 2009, "Learning multiple layers of features from
 tiny images"); the constants of the shuffle from D. Knuth, "MMIX" (in "The Art of Computer Programming", volume 1,
@@ -36,7 +36,7 @@ CLASSES = {
     "digits": tuple("0123456789"),
     "cifar10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
 }
-VALID = 5000  # how many of the published training pictures of a labelled set are "valid"
+VALID = 5000  # how many of the published training pictures of a labeled set are "valid"
 HASHES = {
     "mnist.npz": "06af5dfe73b70e3bc1c36439982b18a8d76803db9b544f6fdf838a37fbb01b64",
     "data_batch_1.png": "9a148385817b16e1840832575ee46ccac2ced61a305f07d4804805773c64e9bc",
@@ -157,7 +157,7 @@ def _places(count: int, split: str) -> np.ndarray:
 def load_folder(folder: str | Path, height: int = HEIGHT, width: int = WIDTH, channels: int = 3) -> torch.Tensor:
     """All images of a folder and of those below it, in the order of their names: `(N, height, width, channels) uint8`.
 
-    An image of another size is scaled (Lanczos) until it covers height × width, then cut to its centre. Raises
+    An image of another size is scaled (Lanczos) until it covers height × width, then cut to its center. Raises
     `DataError` and gives a `Notice` as `read_images` and `folder_files` do.
     """
     return read_images(folder_files(folder), height, width, channels)[1]
@@ -220,10 +220,10 @@ def folder_files(folder: str | Path) -> list[Path]:
 def read_image(
     path: str | Path, height: int = HEIGHT, width: int = WIDTH, fit: bool = False, channels: int = 3
 ) -> torch.Tensor:
-    """One image file as `(height, width, channels) uint8`: 3 channels are red, green and blue, 1 is grey.
+    """One image file as `(height, width, channels) uint8`: 3 channels are red, green and blue, 1 is gray.
 
     With `fit` an image of another size is scaled and cut as in `load_folder`; without it, it is refused.
-    Every kind of image is turned into sRGB or grey as `pixels.to_srgb` says.
+    Every kind of image is turned into sRGB or gray as `pixels.to_srgb` says.
     Raises `DataError` where the file is missing, is no image, is damaged, or has another size.
     """
     with decoding(path), Image.open(path) as opened:
@@ -232,14 +232,14 @@ def read_image(
         if not fit:
             raise DataError(
                 f"{path} has {image.width}×{image.height} pixels, not {width}×{height}. "
-                "Ask for it to be fitted (--fit): scaled to cover that size, then cut to its centre."
+                "Ask for it to be fitted (--fit): scaled to cover that size, then cut to its center."
             )
         image = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
     return torch.from_numpy(np.array(image).reshape(height, width, channels))
 
 
 def write_image(path: str | Path, image: torch.Tensor) -> None:
-    """Write `(H, W, 3)` or grey `(H, W, 1) uint8` to a file whose ending names the format.
+    """Write `(H, W, 3)` or gray `(H, W, 1) uint8` to a file whose ending names the format.
 
     A failed write leaves the old file whole.
     """

@@ -121,7 +121,7 @@ class Scores:
 
     `accuracy` is the share whose class is seen as it was asked for and `worst` the class with the lowest, with its
     share; None without labels. `distance` is the Fréchet distance to the real test pictures, `limit` what it would be
-    for endlessly many, `precision` and `recall` are those of k-th neighbours.
+    for endlessly many, `precision` and `recall` are those of k-th neighbors.
     """
 
     count: int

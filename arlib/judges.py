@@ -110,7 +110,7 @@ def convolution(inputs: int, outputs: int, side: int = 3) -> nn.Sequential:
 class ClassificationLoss(nn.Module):
     """Cross-entropy of a judge: pictures `(B, H, W, C) uint8` and classes `(B,) int64` to a scalar in nats.
 
-    In training each picture is moved by up to `shift` pixels either way (what is empty then takes the colour of the
+    In training each picture is moved by up to `shift` pixels either way (what is empty then takes the color of the
     edge), mirrored half of the time where `flips` is set (never for digits: a mirrored 2 is no digit), and the classes
     are smoothed by a tenth (Szegedy et al. 2016).
     """

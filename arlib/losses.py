@@ -17,8 +17,8 @@ class ReconstructionLoss(nn.Module):
     """Mean squared error of a tokenizer's (or auto-encoder's) reconstruction: `(B, H, W, C) uint8` to a scalar.
 
     What the quantizer asks for is added, as the commitment of VQ. `smoothness` weighs another term, the distance on the
-    sphere between the latents of neighbouring patches. Where a picture leaves the code free, a patch then takes its
-    neighbour's: the tokens are easier to predict, and a prior needs fewer bits for them.
+    sphere between the latents of neighboring patches. Where a picture leaves the code free, a patch then takes its
+    neighbor's: the tokens are easier to predict, and a prior needs fewer bits for them.
     """
 
     def __init__(self, tokenizer: ImageTokenizer, smoothness: float = 0.0):
@@ -30,7 +30,7 @@ class ReconstructionLoss(nn.Module):
         pixels = to_float(images)
         reconstruction, latent = self.model(pixels)
         loss = F.mse_loss(reconstruction, pixels)
-        if self.smoothness:  # a grid of one row has no neighbours: the mean of none of them is NaN, and 0 times NaN too
+        if self.smoothness:  # a grid of one row has no neighbors: the mean of none of them is NaN, and 0 times NaN too
             loss = loss + self.smoothness * neighbour_distance(latent)
         return loss if self.model.quantizer is None else loss + self.model.quantizer.loss(latent)
 

@@ -81,8 +81,8 @@ def moments(features: torch.Tensor) -> Moments:
     if features.dim() != 2 or len(features) < 2:
         raise ValueError(f"A covariance takes two rows of features or more, not {tuple(features.shape)}.")
     mean = features.double().mean(dim=0)
-    centred = features.double() - mean
-    return mean, centred.T @ centred / (len(features) - 1)
+    centered = features.double() - mean
+    return mean, centered.T @ centered / (len(features) - 1)
 
 
 def frechet(features: torch.Tensor | Moments, others: torch.Tensor | Moments) -> float:
@@ -141,20 +141,20 @@ def frechet_extrapolated(
 def precision_recall(fakes: torch.Tensor, reals: torch.Tensor, k: int = 5) -> tuple[float, float]:
     """Precision and recall of samples (Kynkäänniemi et al. 2019, arXiv 1904.06991) from features `(N, F)`, `(M, F)`.
 
-    A set covers what lies in the ball of any of its points, which reaches to its k-th neighbour in the set. Precision
+    A set covers what lies in the ball of any of its points, which reaches to its k-th neighbor in the set. Precision
     is the share of fakes that the reals cover, recall the share of reals that the fakes cover. Balls shrink as a set
-    grows: compare values at equal numbers only. Raises `ValueError` where a set has no k neighbours.
+    grows: compare values at equal numbers only. Raises `ValueError` where a set has no k neighbors.
     """
     if min(len(fakes), len(reals)) <= k:
-        raise ValueError(f"Balls to the {k}th neighbour take more than {k} pictures on each side.")
+        raise ValueError(f"Balls to the {k}th neighbor take more than {k} pictures on each side.")
     fakes, reals = fakes.double(), reals.double()
     return covered(fakes, reals, k), covered(reals, fakes, k)
 
 
-def covered(points: torch.Tensor, centres: torch.Tensor, k: int) -> float:
-    """The share of points that lie in the ball of at least one centre, out to that centre's k-th neighbour."""
-    radii = torch.cdist(centres, centres).kthvalue(k + 1, dim=1).values  # the nearest is the centre itself
-    return (torch.cdist(points, centres) <= radii).any(dim=1).double().mean().item()
+def covered(points: torch.Tensor, centers: torch.Tensor, k: int) -> float:
+    """The share of points that lie in the ball of at least one center, out to that center's k-th neighbor."""
+    radii = torch.cdist(centers, centers).kthvalue(k + 1, dim=1).values  # the nearest is the center itself
+    return (torch.cdist(points, centers) <= radii).any(dim=1).double().mean().item()
 
 
 def distinct(tokens: torch.Tensor) -> int:

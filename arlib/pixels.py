@@ -1,4 +1,4 @@
-"""What a picture file holds, of whatever kind, as sRGB colours or as grey levels of 8 bits."""
+"""What a picture file holds, of whatever kind, as sRGB colors or as gray levels of 8 bits."""
 
 import contextlib
 import io
@@ -46,9 +46,9 @@ def decoding(path: str | Path) -> Iterator[None]:
 def to_srgb(opened: Image.Image, grey: bool) -> Image.Image:
     """An opened image, whatever its mode, upright and in mode "RGB" or, with `grey`, "L".
 
-    Grey levels of 16 bits keep their upper 8. Integers of 32 bits are taken for levels from 0 to 65,535, floats for
+    Gray levels of 16 bits keep their upper 8. Integers of 32 bits are taken for levels from 0 to 65,535, floats for
     levels from 0 (black) to 1 (white). An ICC profile that is not sRGB's own is converted to sRGB; one that is damaged,
-    or that is for other colours than the image's, is left aside. Transparent parts become white; colours become grey by
+    or that is for other colors than the image's, is left aside. Transparent parts become white; colors become gray by
     their brightness (ITU-R 601). Raises `ValueError` for integers or floats outside of their range, and whatever
     Pillow's decoders raise.
     """
@@ -58,7 +58,7 @@ def to_srgb(opened: Image.Image, grey: bool) -> Image.Image:
     image = opened if turn is None else opened.transpose(turn)
     if image.mode.startswith("I") or image.mode == "F":
         image = _levels(image)
-    # Of these Pillow knows one way alone: the alpha is taken out of the colours.
+    # Of these Pillow knows one way alone: the alpha is taken out of the colors.
     image = image.convert({"RGBa": "RGBA", "La": "LA"}.get(image.mode, image.mode))
     profile = opened.info.get("icc_profile")
     if image.has_transparency_data:
@@ -72,7 +72,7 @@ def to_srgb(opened: Image.Image, grey: bool) -> Image.Image:
 
 
 def _levels(image: Image.Image) -> Image.Image:
-    """Integers or floats, mode "I…" or "F", as grey levels of 8 bits; `ValueError` for one outside of the range."""
+    """Integers or floats, mode "I…" or "F", as gray levels of 8 bits; `ValueError` for one outside of the range."""
     levels = np.asarray(image)
     most = 1 if image.mode == "F" else WIDE
     least, greatest = levels.min(), levels.max()

@@ -8,12 +8,12 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-INK = "#7a7f87"  # a grey that stands out from white and from black
+INK = "#7a7f87"  # a gray that stands out from white and from black
 COLOURS = ["#3b82c4", "#e07b39", "#3f9c6b", "#b25fb0", "#c94f4f", "#8a7f3d"]
 
 
 def use_style() -> None:
-    """Make matplotlib draw as this book does: transparent ground, grey ink, few lines."""
+    """Make matplotlib draw as this book does: transparent ground, gray ink, few lines."""
     plt.rcParams.update(
         {
             "figure.facecolor": "none",
@@ -60,7 +60,7 @@ def show_images(images: torch.Tensor, titles: Sequence[str] = (), columns: int =
 
 
 def show_tokens(grid: torch.Tensor, axis: Axes, codebook_size: int) -> None:
-    """A grid of tokens `(h, w)`, each token in a colour of its own: equal colours are equal tokens."""
+    """A grid of tokens `(h, w)`, each token in a color of its own: equal colors are equal tokens."""
     colours = np.random.default_rng(0).uniform(0.1, 0.95, (codebook_size, 3))
     axis.imshow(colours[grid.numpy()])
     axis.set_axis_off()

@@ -1,7 +1,7 @@
 """Quantizers: a vector becomes a code (chapter 3: one of a table of vectors; chapter 4: one bit for each dimension).
 
 All of them have a `latent_dim`, a `codebook_size`, the number of `codebooks`, and four things they can do: `forward`
-quantises latents so that a gradient gets through, `loss` is what training adds for their sake, `encode` names the code
+quantizes latents so that a gradient gets through, `loss` is what training adds for their sake, `encode` names the code
 of each latent, `decode` gives the vector of each code. With one codebook a code is a number; with c of them it is c
 numbers, `(..., c)`.
 """
@@ -133,10 +133,10 @@ class VQ(nn.Module):
         flat = latent.float().flatten(0, -2)
         # |z - c|² = |z|² - 2 z·c + |c|²: a matrix product in place of all differences. It loses digits where both are
         # far from zero, so their mean is taken away first, and half precision must not get hold of it.
-        centre = self.codes.float().mean(0)
-        codes = self.codes.float() - centre
+        center = self.codes.float().mean(0)
+        codes = self.codes.float() - center
         with torch.autocast(latent.device.type, enabled=False):
-            scores = codes.square().sum(-1) - 2 * (flat - centre) @ codes.T
+            scores = codes.square().sum(-1) - 2 * (flat - center) @ codes.T
         return scores.argmin(-1).view(latent.shape[:-1])
 
     def decode(self, index: torch.Tensor) -> torch.Tensor:

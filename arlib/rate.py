@@ -122,7 +122,7 @@ class RateDistortionLoss(nn.Module):
 
 
 def vary(pixels: torch.Tensor) -> torch.Tensor:
-    """Some pictures of a batch `(B, H, W, C)` enlarged, some in other colours, so that new tracks are less new.
+    """Some pictures of a batch `(B, H, W, C)` enlarged, some in other colors, so that new tracks are less new.
 
     A third has the gains of its channels changed by up to a third, a third of the batches is cut to a part at least
     seven tenths as wide and enlarged to the old size.

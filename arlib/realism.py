@@ -79,7 +79,7 @@ def grid_lines(images: torch.Tensor, period: int = 5) -> torch.Tensor:
 
 
 def gradient_energy(images: torch.Tensor, originals: torch.Tensor) -> float:
-    """Mean square of the differences between neighbouring pixels over that of the originals; noise raises it too."""
+    """Mean square of the differences between neighboring pixels over that of the originals; noise raises it too."""
     energies = [
         sum(part.diff(dim=axis).double().square().mean() for axis in (1, 2)) for part in (grey(images), grey(originals))
     ]
@@ -87,7 +87,7 @@ def gradient_energy(images: torch.Tensor, originals: torch.Tensor) -> float:
 
 
 def patch_moments(images: torch.Tensor) -> metrics.Moments:
-    """Mean `(49,)` and covariance `(49, 49)` of the grey 7×7 patches of `(N, H, W, 3) uint8`, each less its mean."""
+    """Mean `(49,)` and covariance `(49, 49)` of the gray 7×7 patches of `(N, H, W, 3) uint8`, each less its mean."""
     patches = F.unfold(grey(images)[:, None], PATCH, stride=STRIDE).transpose(1, 2).flatten(0, 1)
     return metrics.moments(patches - patches.mean(dim=1, keepdim=True))
 
@@ -116,7 +116,7 @@ def unsharp(images: torch.Tensor, amount: float, sigma: float = 1.0) -> torch.Te
 
 
 def blur(pixels: torch.Tensor, sigma: float) -> torch.Tensor:
-    """`(B, C, H, W)` blurred by a Gaussian that is cut off at 4 sigma; beyond the edge, its colour goes on."""
+    """`(B, C, H, W)` blurred by a Gaussian that is cut off at 4 sigma; beyond the edge, its color goes on."""
     reach = math.ceil(4 * sigma)
     steps = torch.arange(-reach, reach + 1, device=pixels.device, dtype=torch.float32)
     bell = torch.exp(-steps.square() / (2 * sigma**2))
@@ -127,7 +127,7 @@ def blur(pixels: torch.Tensor, sigma: float) -> torch.Tensor:
 
 
 def noisy(images: torch.Tensor, sigma: float, seed: int = 0) -> torch.Tensor:
-    """Pictures `(N, H, W, 3) uint8` with white noise of `sigma` grey levels, the same in all three colours."""
+    """Pictures `(N, H, W, 3) uint8` with white noise of `sigma` gray levels, the same in all three colors."""
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(*images.shape[:3], 1, generator=generator, dtype=torch.float32)
     return (images + sigma * noise).round().clamp(0, 255).to(torch.uint8)

@@ -80,7 +80,7 @@ class Pyramid(nn.Module):
             total = torch.stack(sums, dim=1)[torch.arange(len(latent), device=latent.device), kept]
         else:
             total = sums[-1]
-        # The maps' own gradient trains φ; that of the latents passes as if nothing had been quantised.
+        # The maps' own gradient trains φ; that of the latents passes as if nothing had been quantized.
         return total + (latent - latent.detach())
 
     def loss(self, latent: torch.Tensor) -> torch.Tensor:

@@ -27,10 +27,10 @@ class Detail(nn.Module):
     """What a blurred picture lacks: pixels `(B, C, H, W)` and features `(B, F, H / p, W / p)` to detail `(B, C, H, W)`.
 
     All of it are 3×3 convolutions of pixels after the patches lie side by side, and the features of the patches are
-    drawn apart smoothly. So each pixel is treated like its neighbour, in the middle of a patch or at its edge: where
+    drawn apart smoothly. So each pixel is treated like its neighbor, in the middle of a patch or at its edge: where
     pixels and features are constant, detail comes from the grain alone, and a grid of patches is not within reach.
     Grain is noise that the net may shape: what no token knows can be made up of it. Of what the net draws, only what a
-    blur takes away is detail: it can't change the colours of a surface. At first all detail is 0.
+    blur takes away is detail: it can't change the colors of a surface. At first all detail is 0.
     """
 
     def __init__(self, features: int = 128, width: int = 32, depth: int = 2, channels: int = 3):
@@ -220,7 +220,7 @@ class StatisticsLoss(SharpLoss):
     What filters respond to edges and textures is compared as sets, within windows of `window`×`window` patches: which
     values there are counts, where they are does not. The distance of two sets of numbers is the mean difference after
     sorting, the Wasserstein distance in one dimension; the filters are new random ones in each step, so it is a sliced
-    one of small neighbourhoods (as in texture synthesis, Heitz et al. 2021). Fixed filters would be deceived by
+    one of small neighborhoods (as in texture synthesis, Heitz et al. 2021). Fixed filters would be deceived by
     patterns that they do not see. The columns, or rows, of each phase in the grid of patches are a set of their own:
     else a grid could hide in the window.
     """

@@ -20,7 +20,7 @@ BATCH = 32  # how many pictures pass through a network at a time
 class ImageTokenizer(nn.Module):
     """From pictures to a grid of tokens and back: `(B, h, w)`, or with c codebooks `(B, h, w, c)`.
 
-    With a `Pyramid` it is a sequence `(B, T)`, the maps from coarse to fine. Pictures have `channels` colours, 1 or 3.
+    With a `Pyramid` it is a sequence `(B, T)`, the maps from coarse to fine. Pictures have `channels` colors, 1 or 3.
 
     `depth` is the number of residual blocks on each side, `width` their channels; depth 0 is the linear code, one
     matrix from the pixels of a patch to its latent and one back. With `quantizer=None` it is the plain patch
@@ -215,7 +215,7 @@ class ImageTokenizer(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """What lets patches speak to their neighbours: x + conv1×1(GELU(conv3×3(norm(x)))), `(B, C, h, w)` to the same."""
+    """What lets patches speak to their neighbors: x + conv1×1(GELU(conv3×3(norm(x)))), `(B, C, h, w)` to the same."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -287,7 +287,7 @@ def to_float(images: torch.Tensor) -> torch.Tensor:
 
 
 def to_uint8(pixels: torch.Tensor) -> torch.Tensor:
-    """Float in [-0.5, 0.5] to uint8, rounded to the nearest grey level and clipped to [0, 255]."""
+    """Float in [-0.5, 0.5] to uint8, rounded to the nearest gray level and clipped to [0, 255]."""
     return ((pixels + 0.5) * 255).round().clamp(0, 255).to(torch.uint8)
 
 

@@ -150,7 +150,7 @@ def first_process() -> bool:
 
 @contextlib.contextmanager
 def together() -> Iterator[None]:
-    """Say in words that another process of this run has died: its neighbours only see a closed connection."""
+    """Say in words that another process of this run has died: its neighbors only see a closed connection."""
     try:
         yield
     except RuntimeError as error:

@@ -39,11 +39,11 @@ WRONG: dict[str, tuple[list[object], str]] = {
     "a split that the digits have not": (["tokenize", "unseen", "x.tokens", "--data", "digits"], "train, valid, test"),
     "digits for a tokenizer of colours": (
         ["tokenize", "valid", "x.tokens", "--data", "digits"],
-        "grey, 28×28 pixels; this tokenizer takes colour ones in patches of 5×5",
+        "gray, 28×28 pixels; this tokenizer takes color ones in patches of 5×5",
     ),
     "frames for a tokenizer of digits": (
         ["evaluate", "--prior", "digits-4x4", "--data", "supertuxkart"],
-        "colour, 100×150 pixels; this tokenizer takes grey ones in patches of 7×7",
+        "color, 100×150 pixels; this tokenizer takes gray ones in patches of 7×7",
     ),
     "frames that move": (["tokenize", "valid", "x.tokens", "--moved", 1], "splits of digits and cifar10"),
     "moved and mirrored": (["tokenize", "valid", "x.tokens", "--moved", 1, "--mirror"], "leave --mirror out"),

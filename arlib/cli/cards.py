@@ -50,7 +50,7 @@ def write(
 ) -> None:
     """The card: how to train the model again, what it learned from, and the figures that the stored file reaches.
 
-    `source` is the data set behind it, whose licence holds, or None where there is no named one.
+    `source` is the data set behind it, whose license holds, or None where there is no named one.
     """
     arguments = [argument for argument in sys.argv[1:] if argument != "--resume"]
     facts = {

@@ -60,7 +60,7 @@ def check_fits(model: ImageTokenizer, name: str) -> None:
     """Raise `DataError` unless a tokenizer takes pictures like those of a data set; said before any is loaded."""
     height, width, channels = SHAPES[name]
     if channels != model.channels or height % model.patch_size or width % model.patch_size:
-        kinds = {1: "grey", 3: "colour"}
+        kinds = {1: "gray", 3: "color"}
         raise data.DataError(
             f"The pictures of {name} are {kinds[channels]}, {height}×{width} pixels; this tokenizer takes "
             f"{kinds[model.channels]} ones in patches of {model.patch_size}×{model.patch_size}. Name another --data."

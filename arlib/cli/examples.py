@@ -104,7 +104,7 @@ def moved(images: torch.Tensor, name: str, seed: int) -> torch.Tensor:
 
 
 def affine(images: torch.Tensor, angles: torch.Tensor, scales: torch.Tensor, shifts: torch.Tensor) -> torch.Tensor:
-    """Square pictures `(N, H, H, C) uint8`, shifted, then turned and scaled about their centre; what is empty is black.
+    """Square pictures `(N, H, H, C) uint8`, shifted, then turned and scaled about their center; what is empty is black.
 
     `shifts (N, 2)` are pixels to the right and down, `angles (N,)` radians counter-clockwise, `scales (N,)` above 1
     enlarge. In between pixels, values are interpolated linearly.

@@ -61,7 +61,7 @@ def tokenizer(
     cut: Annotated[float, typer.Option(help="In training, the share of pictures that keep a few maps alone.")] = 0.5,
     depth: Annotated[int, typer.Option(help="Residual blocks on each side.", min=0)] = 2,
     width: Size = 128,
-    smoothness: Annotated[float, typer.Option(help="How strongly neighbouring patches attract each other.")] = 1e-3,
+    smoothness: Annotated[float, typer.Option(help="How strongly neighboring patches attract each other.")] = 1e-3,
     refine: Annotated[int, typer.Option(help="Residual blocks on pixels, after the last patch is painted.", min=0)] = 0,
     prices: Annotated[
         str | None,

@@ -3,6 +3,7 @@
 Nothing here is read back from a canvas: tokens, files and words are compared.
 """
 
+import base64
 import io
 import json
 import re
@@ -19,7 +20,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page
 
 import arlib
-from arlib import codec, data
+from arlib import codec, data, metrics
 
 pytestmark = pytest.mark.browser
 
@@ -99,6 +100,22 @@ def test_a_file_of_pythons_is_painted_and_a_wrong_one_is_told(page):
         with pytest.raises(codec.CodecError) as error:
             codec.find(content)
         wait(page, re.escape(str(error.value)))
+
+
+def test_the_other_formats_are_those_that_the_benchmark_measured():
+    table = json.loads((ROOT / "book" / "_static" / "codecs.json").read_text(encoding="utf-8"))["splits"]
+    for shown in SHOWN["frames"]:
+        split, number = shown["name"].split()
+        frame = data.load("supertuxkart", split)[int(number)]
+        measured = list(table[split]["by frame"].values())[int(number)]
+        for name, peer in shown["peers"].items():
+            size, psnr = measured[name][0]
+            assert (peer["bytes"], peer["psnr"]) == (size, pytest.approx(psnr, abs=0.006))
+            content = base64.b64decode(peer["file"])
+            picture = torch.from_numpy(np.array(Image.open(io.BytesIO(content)).convert("RGB")))
+            assert len(content) == size
+            assert metrics.psnr(frame[None], picture[None]).item() == pytest.approx(psnr, abs=0.006)
+        assert shown["ours"]["bytes"] == measured["book"][0][0]
 
 
 COUNT = """() => {

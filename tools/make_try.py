@@ -2,16 +2,18 @@
 
 It all goes into book/_static/try.json.
 
-`python tools/make_try.py` chooses the frames, codes them with `book`, and asks Pillow for the best WebP, AVIF and JPEG
-file that is no larger; where there is none, for the smallest. Sphinx puts the rest onto the site (sphinx_try.py).
+`python tools/make_try.py` chooses the frames, codes them with `book`, and puts next to each the best WebP, AVIF and JPEG
+file that is no larger, or else the smallest. Which these are says book/_static/codecs.json, the table that
+benchmarks/codecs.py writes; the files are made again here, so install benchmarks/requirements.txt first. Sphinx puts
+the rest onto the site (sphinx_try.py).
 """
 
 import base64
 import io
 import json
+import sys
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 
@@ -20,37 +22,28 @@ from arlib import data, metrics, tokenset
 from arlib.patches import patchify
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.append(str(ROOT / "benchmarks"))
+
+import peers  # noqa: E402
+import race  # noqa: E402
+
 OUT = ROOT / "book" / "_static" / "try.json"
+TABLE = ROOT / "book" / "_static" / "codecs.json"
 FRAMES = {"valid": (230, 5, 28, 47, 66, 104, 142, 163, 200, 246), "unseen": (40, 180)}
 CODECS = ("book", "fine")
-PEERS = {
-    "WebP": {"format": "WEBP", "method": 6},
-    "AVIF": {"format": "AVIF", "speed": 0, "subsampling": "4:2:0"},
-    "JPEG": {"format": "JPEG", "optimize": True, "subsampling": "4:2:0"},
-}
+PEERS = {"WebP": "image/webp", "AVIF": "image/avif", "JPEG": "image/jpeg"}
 QUALITY = 4  # of the codec with a dial, for its palette
-QUALITIES = range(0, 41, 4)  # beyond it no file is as small as ours
 
 
-def encoded(frame: torch.Tensor, quality: int, **options: str | int | bool) -> bytes:
-    """A frame `(H, W, 3) uint8` as a file of another format."""
-    content = io.BytesIO()
-    Image.fromarray(frame.numpy()).save(content, quality=quality, **options)  # type: ignore[arg-type]
-    return content.getvalue()
-
-
-def psnr(frame: torch.Tensor, file: bytes) -> float:
-    picture = torch.from_numpy(np.asarray(Image.open(io.BytesIO(file)).convert("RGB")).copy())
-    return metrics.psnr(frame[None], picture[None]).item()
-
-
-def best(frame: torch.Tensor, most: int, options: dict) -> dict[str, float]:
-    """Bytes and PSNR of the best file of at most `most` bytes, or of the smallest file there is."""
-    files = [encoded(frame, quality, **options) for quality in QUALITIES]
-    fitting = [file for file in files if len(file) <= most] or [min(files, key=len)]
-    measured = [(psnr(frame, file), len(file)) for file in fitting]
-    ratio, size = max(measured)
-    return {"bytes": size, "psnr": round(ratio, 2)}
+def made_again(frame: torch.Tensor, peer: str, size: int) -> dict[str, str | int | float]:
+    """A peer's best file of exactly `size` bytes. Raises `ValueError` where it makes none of that size."""
+    for file in peers.front(peers.written(frame, peers.racing(peer))):
+        if file.size == size:
+            content = base64.b64encode(file.content).decode()
+            return {"bytes": size, "psnr": round(file.psnr, 2), "type": PEERS[peer], "file": content}
+    raise ValueError(
+        f"{peer} makes no file of {size} bytes, as {TABLE} says: measure it again with benchmarks/codecs.py."
+    )
 
 
 def as_png(frame: torch.Tensor) -> str:
@@ -84,16 +77,17 @@ def palette(name: str) -> str:
 
 def main() -> None:
     codec = arlib.load_codec("book")
+    table = json.loads(TABLE.read_text(encoding="utf-8"))["splits"]
     frames = []
     for split, numbers in FRAMES.items():
-        pictures = data.load("supertuxkart", split)
+        pictures, names = data.load("supertuxkart", split), race.names(split)
         for number in numbers:
-            frame = pictures[number]
+            frame, measured = pictures[number], table[split]["by frame"][names[number]]
             file = codec.compress(frame)
             ours = {"bytes": len(file), "psnr": round(psnr_of(frame, codec.decompress(file)), 2)}
-            peers = {name: best(frame, len(file), options) for name, options in PEERS.items()}
-            frames.append({"name": f"{split} {number}", "png": as_png(frame), "ours": ours, "peers": peers})
-            print(split, number, ours, peers)
+            others = {peer: made_again(frame, peer, measured[peer][0][0]) for peer in PEERS}
+            frames.append({"name": f"{split} {number}", "png": as_png(frame), "ours": ours, "peers": others})
+            print(split, number, ours, {peer: (it["bytes"], it["psnr"]) for peer, it in others.items()})
     shown = {"frames": frames, "golden": golden(), "palettes": {name: palette(name) for name in CODECS}}
     OUT.write_text(json.dumps(shown) + "\n", encoding="utf-8")
 

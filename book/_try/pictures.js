@@ -15,20 +15,22 @@ const { psnr, others, heat, base64Bytes } = (() => {
     return blob?.type === type ? blob : null;
   }
 
-  /** What other formats make of the pixels on a canvas: measured ones, where there are any, and what this browser writes. */
+  /** What other formats make of the pixels on a canvas: the best files there are, where they are at hand, and what this
+   *  browser writes. `measured` has bytes, PSNR, type and base64 by name. */
   async function others(from, measured) {
-    const made = await Promise.all(["webp", "jpeg"].map(async (name) => [name, await smallest(from, `image/${name}`)]));
-    const shown = ([name, file]) => {
-      const caption = file ? `${name}: ${file.size} bytes` : `${name}: this browser writes none, or none to be trusted`;
-      const picture = file ? [element("img", { src: URL.createObjectURL(file), alt: `the picture as the smallest ${name}` })] : [];
-      return element("figure", {}, ...picture, element("figcaption", {}, caption));
-    };
-    const line = ([name, { bytes, psnr }]) => element("li", {}, `${name}: ${bytes} bytes, ${psnr.toFixed(1)} dB`);
-    const table = measured
-      ? [element("p", {}, "The best files of other formats that are no larger, or their smallest:"), element("ul", {}, ...Object.entries(measured).map(line))]
-      : [];
-    const words = element("p", {}, "The smallest files that this browser itself makes of the same pixels:");
-    return [...table, words, element("div", { class: "try-row" }, ...made.map(shown))];
+    const own = await Promise.all(["webp", "jpeg"].map(async (name) => [name, await smallest(from, `image/${name}`)]));
+    const shown = (address, words, alt) => element("figure", {}, ...(address ? [element("img", { src: address, alt })] : []), element("figcaption", {}, words));
+    const peer = ([name, { bytes, psnr, type, file }]) =>
+      shown(`data:${type};base64,${file}`, `${name}: ${bytes} bytes, ${psnr.toFixed(1)} dB`, `the picture as the best ${name} of ${bytes} bytes`);
+    const made = ([name, file]) =>
+      file
+        ? shown(URL.createObjectURL(file), `${name}: ${file.size} bytes`, `the picture as the smallest ${name}`)
+        : shown(null, `${name}: this browser writes none, or none to be trusted`);
+    const row = (words, figures) => [element("p", {}, words), element("div", { class: "try-peers" }, ...figures)];
+    return [
+      ...(measured ? row("The best files of other formats that are no larger, or else their smallest:", Object.entries(measured).map(peer)) : []),
+      ...row("The smallest files that this browser itself makes of the same pixels:", own.map(made)),
+    ];
   }
 
   /** Surprises in bits as a picture: dark for what was expected. */

@@ -2,8 +2,8 @@
 
 It all goes into book/_static/try.json.
 
-`python tools/make_try.py` chooses the frames, codes them with `book`, and puts next to each the best WebP, AVIF and JPEG
-file that is no larger, or else the smallest. Which these are says book/_static/codecs.json, the table that
+`python tools/make_try.py` chooses the frames, codes them with `book`, and puts next to each the best WebP, AVIF and
+JPEG file that is no larger, or else the smallest. Which these are says book/_static/codecs.json, the table that
 benchmarks/codecs.py writes; the files are made again here, so install benchmarks/requirements.txt first. Sphinx puts
 the rest onto the site (sphinx_try.py).
 """

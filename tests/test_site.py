@@ -190,6 +190,13 @@ def test_formulas_and_widgets_need_no_network(browser: Browser, probe: Path, ove
     assert complaints(browser, probe, over) == []
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "book").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_only_a_page_with_a_widget_loads_the_code_of_widgets(site: Path, path: Path) -> None:
+    widgets = nbformat.read(path, as_version=4).metadata.get("widgets")
+    page = (site / "book" / f"{path.stem}.html").read_text(encoding="utf-8")
+    assert ("widgets/embed-amd.js" in page) == bool(widgets)  # 3.6 MB
+
+
 def test_formulas_and_widgets_work_without_a_kernel(browser: Browser, probe: Path) -> None:
     page = browser.new_page()
     page.set_default_timeout(PATIENCE * 1000)

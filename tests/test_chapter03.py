@@ -1,5 +1,6 @@
 """Chapter 3, "Vector quantization": its checkers refuse wrong answers with a reason, its figure trains as it does."""
 
+import copy
 import json
 import math
 import re
@@ -115,6 +116,13 @@ def spoils_step(codes, counts, step):
     return new
 
 
+def first_pair(codes, counts, step):
+    new, low, high = codes.clone(), counts.argmin(), counts.argmax()
+    if counts[low] == 0:
+        new[low], new[high] = codes[high] + step, codes[high] - step
+    return new
+
+
 SPLITS = [
     (one_too_late, "the most used code has been left out"),
     (last_of_none, "your function raised RuntimeError"),
@@ -129,6 +137,8 @@ SPLITS = [
     (lambda codes, counts, step: codes, "nothing has moved"),
     (lambda codes, counts, step: None, "returns nothing yet"),
     (as_revival, "should be at"),
+    (first_pair, "only the first pair"),
+    (lambda codes, counts, step: split(codes, counts, step[0]), "a step is a whole vector"),
 ]
 
 NEEDED = [
@@ -180,6 +190,7 @@ FREEZING = [
     (by_eval, "eval() lasts until"),
     (lambda vq: setattr(vq.eval(), "train", lambda: vq), "whole.train() now raises TypeError"),
     (lambda vq: (shut(vq), torch.set_grad_enabled(False)), "turned off for everything"),
+    (lambda vq: copy.deepcopy(vq).eval(), "a copy that it returns"),
     (..., "a function is asked for"),
 ]
 

@@ -80,7 +80,7 @@ def diagnosis(answer: Any) -> str:
 def split(answer: Callable) -> str:
     """Exercise 2: unused codes are put next to the most used ones."""
     for size, dim, unused in ((4, 2, 1), (12, 3, 5), (40, 10, 20), (7, 1, 0)):
-        codes, step = torch.randn(size, dim), 0.01 * torch.rand(dim) + 0.01
+        codes, step = torch.randn(size, dim), 0.2 * torch.rand(dim) + 0.1
         counts = torch.randperm(1000)[:size] + 1
         counts[torch.randperm(size)[:unused]] = 0
         given = (codes.clone(), counts.clone(), step.clone())
@@ -119,6 +119,11 @@ def split(answer: Callable) -> str:
             (_split(codes, dead, crowded, -step), "the sign of the step is the other way round."),
             (_split(codes, dead, crowded.flip(0), step), "the pairs are in the opposite order."),
             (_split(codes, dead, order[1 : len(dead) + 1], step), "the most used code has been left out."),
+            (_split(codes, dead[:1], crowded[:1], step), "only the first pair has been made."),
+            (
+                _split(codes, dead, crowded, step[:1]),
+                "every number got the step's first one; a step is a whole vector.",
+            ),
             (late, "the unused code starts from where the used one *was*, not from where it has moved to."),
             (still, "the unused codes are right, but the used code of each pair has to move, too, by -step."),
         ]
@@ -142,7 +147,7 @@ def tokens_needed(answer: Any) -> str:
         right - 1: "with one token less the share is still below 99 %.",
         7690: "that is how long all codes take, on average; 99 % is less.",
         7689: "that is how long all codes take, on average; 99 % is less.",
-        math.ceil(math.log(0.99) / math.log1p(-1 / K)): "that is where one per cent is seen, not 99.",
+        math.ceil(math.log(0.99) / math.log1p(-1 / K)): "that is where one percent is seen, not 99.",
         math.ceil(math.log(0.01 / K) / math.log1p(-1 / K)): "that is where a hundredth of *one code* is missing.",
     }
     if given in mistakes:
@@ -211,7 +216,7 @@ def freeze(answer: Callable) -> str:
     before, probe = copy.deepcopy(whole.vq.state_dict()), torch.randn(500, 4)
     tokens = whole.vq.encode(probe)
     grads = torch.is_grad_enabled()
-    answer(whole.vq)
+    returned = answer(whole.vq)
     if torch.is_grad_enabled() != grads:
         torch.set_grad_enabled(grads)
         raise Wrong("gradients have been turned off for everything, so the rest of the model can't be trained.")
@@ -235,6 +240,8 @@ def freeze(answer: Callable) -> str:
                     if name
                     else "forward itself moves these codes, not a gradient, so requires_grad does not stop them."
                 )
+                if isinstance(returned, nn.Module) and returned is not whole.vq:
+                    advice = "freeze has to change the VQ that it is given; a copy that it returns is not in the model."
                 raise Wrong(f"{words}, forward has changed the {key}: {advice}")
     if not torch.equal(whole.vq.encode(probe), tokens):
         raise Wrong("the tokens are not what they were.")
@@ -272,7 +279,7 @@ def best_pair(answer: Callable) -> str:
             )
         apart = torch.stack([_nearest(z, first), _nearest(z, second)], -1)
         if torch.equal(found, apart):
-            raise Wrong("each code is the nearest to z itself; it is their sum that has to be near.")
+            raise Wrong("each code is the nearest to z itself, but their sum has to be near.")
         turned = _nearest(z, second)
         if torch.equal(found, torch.stack([_nearest(z - second[turned], first), turned], -1)):
             raise Wrong("that is greedy from the other end, which is greedy too.")

@@ -165,7 +165,21 @@ def test_any_bytes_and_a_seed_give_a_frame_and_can_be_cancelled(page):
     page.get_by_role("button", name="Cancel").click()
     wait(page, "Cancelled")
     page.get_by_role("button", name="Draw a frame").click()
+    wait(page, r"Drawing …")
+    page.keyboard.press("Escape")
+    wait(page, "Cancelled")
+    page.get_by_role("button", name="Draw a frame").click()
     wait(page, "Drawing: done")
+
+
+@pytest.mark.parametrize(("width", "height"), [(1400, 900), (400, 800)])
+def test_what_is_painted_and_the_way_out_are_in_sight_of_the_button(page, width, height):
+    page.set_viewport_size({"width": width, "height": height})
+    page.get_by_role("button", name="Draw a frame").click()
+    wait(page, "Drawing …")
+    boxes = [page.get_by_role("button", name=name).bounding_box() for name in ("Draw a frame", "Cancel")]
+    boxes.append(page.locator(".try-painting").bounding_box())
+    assert all(0 <= box["y"] and box["y"] + box["height"] <= height for box in boxes), boxes
 
 
 def test_pictures_of_many_kinds_are_fitted_or_refused_with_a_word(page, tmp_path):

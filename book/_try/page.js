@@ -242,18 +242,18 @@
         element("div", {}, field("Your own picture", upload), element("p", {}, "You can drop or paste one anywhere on this page, and a .ptb file too."), part,
           field("Codec", codecs), dial, compress),
         fitted)),
-    element("div", { class: "try-bar" }, status, bar, stop),
     section("Its file out", element("p", {}, "Choose a picture above; here you see it next to what comes back from its file."), out),
     section("A file in, a picture out",
-      element("div", { class: "try-row" },
+      element("div", { class: "try-row try-decoding" },
         element("div", {}, field("A .ptb file", file), again, field("Bit to flip", bit), spoil,
           element("h3", {}, "Bytes that nobody wrote"),
           element("p", {}, "Any bytes decode to some picture: the coder run backwards is a way to sample."),
           field("Letters", text), typed, rolled,
           element("h3", {}, "A new frame"),
           field("Seed", seed), temperature, field("Top k (0: all)", top), keep, draws),
-        painted)),
+        element("div", { class: "try-painting" }, painted))),
     section("The same integers", element("p", {}, "Every machine has to find exactly these tokens in this file."), prove, proof),
+    element("div", { class: "try-bar" }, status, bar, stop),
   );
 
   document.addEventListener("dragover", (event) => event.preventDefault());

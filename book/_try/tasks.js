@@ -4,7 +4,8 @@ const { status, bar, stop, reader, during, work, ask } = (() => {
   const here = document.querySelector('script[src*="try/page.js"]').src;
   const status = element("p", { class: "try-status", role: "status", "aria-live": "polite" }, "Choose a frame, or a picture of your own.");
   const bar = element("progress", { hidden: true, "aria-label": "progress" });
-  const stop = button("Cancel", () => current?.cancel(), { hidden: true });
+  const stop = button("Cancel", () => current?.cancel(), { hidden: true, "aria-keyshortcuts": "Escape" });
+  document.addEventListener("keydown", ({ key }) => key === "Escape" && current?.cancel());
   const cancelled = () => new ptb.CodecError("Cancelled.");
 
   /** A worker that does one task at a time. */

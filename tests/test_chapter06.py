@@ -92,10 +92,11 @@ PERPLEXITIES = [
     (lambda bits: bits.mean().exp(), "e to the mean"),
     (lambda bits: (2**bits).mean(), "as much as a million others"),
     (lambda bits: (2 ** bits.mean(1)).mean(), "each frame's perplexity"),
+    (lambda bits: 2 ** bits.mean(1), "over all tokens of all frames, and these are 5"),
+    (lambda bits: 2**bits, "one number is asked for"),
     (lambda bits: 2 ** bits.sum(), "2 to the sum"),
     (lambda bits: 2 ** -bits.mean(), "its sign is right"),
     (lambda bits: 3 ** bits.mean(), "it is"),
-    (lambda bits: 2 ** bits.mean(1), "one finite number"),
 ]
 
 

@@ -31,7 +31,7 @@ def orders(answer: Any) -> str:
         raise Wrong(f"1 to {NUMBERS} numbers are asked for, and these are {len(given)}.")
     for value in given:
         if abs(value) > 1e9:
-            raise Wrong(f"{value:g} is too large: each number lies between -10^9 and 10^9.")
+            raise Wrong(f"{value!r} is too large: each number lies between -10^9 and 10^9.")
         kept = float(np.float32(value))
         if kept != value:
             raise Wrong(f"float32 has no {value!r}: it would become {kept!r}. Take one that it has.")

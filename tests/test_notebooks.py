@@ -20,7 +20,7 @@ from sphinx_pages import slug  # noqa: E402
 MEGABYTES = 4
 LONGEST_CELL = 40
 LONGEST_MEDIAN = 10
-MOST_WORDS, MOST_CELLS, WIDEST = 3400, 85, 88
+MOST_WORDS, MOST_CELLS, WIDEST = 3300, 85, 88
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 VARIES = {"varies-time", "varies-training", "varies-machine"}  # book/what-may-differ.md tells what they mean

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from typer.testing import CliRunner
 
 from arlib import checkpoints, data, evaluation, metrics, tokenset
@@ -49,10 +50,64 @@ def test_the_rest_are_the_pictures_that_are_not_stored(digits, judge, reference)
     assert torch.allclose(covariance, expected_covariance, atol=1e-2 * scale.item())
 
 
+class Seen:
+    """A judge that has seen these features, and the class 0 everywhere."""
+
+    def __init__(self, features: torch.Tensor):
+        self.features = features
+
+    def look(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.features[: len(images)], torch.zeros(len(images), dtype=torch.int64)
+
+
+@pytest.fixture(scope="module")
+def numbers() -> tuple[torch.Tensor, Reference]:
+    """600 features of real pictures, and a reference that holds the first 300 of them one by one."""
+    features = torch.randn(600, 4, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 2.0, 3.0, 4.0])
+    labels = torch.zeros(300, dtype=torch.int64)
+    return features, Reference("digits", metrics.moments(features), features[:300], labels, 600, 0.9, "ab" * 32)
+
+
+def test_the_rest_by_its_definition(numbers):
+    features, reference = numbers
+    for ours, theirs in zip(reference.rest(), metrics.moments(features[300:]), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_samples_are_compared_with_all_real_pictures_and_neighbours_with_half_of_those_stored(numbers):
+    _, reference = numbers
+    fakes = 1.1 * torch.randn(200, 4, generator=torch.Generator().manual_seed(1))
+    scores = evaluation.score(Seen(fakes), reference, torch.zeros(200, 2, 2, 1))  # type: ignore[arg-type]
+    assert (scores.count, scores.accuracy, scores.worst) == (200, None, None)
+    assert scores.distance == metrics.frechet(fakes, reference.moments)
+    assert scores.limit == metrics.frechet_extrapolated(fakes, reference.moments)
+    near = metrics.precision_recall(fakes[:150], reference.features[:150])
+    assert (scores.precision, scores.recall) == near
+    assert near != metrics.precision_recall(fakes, reference.features)
+
+
+def test_real_pictures_are_compared_with_the_others_alone(numbers):
+    """The last of those stored: with the first, so that none is its own neighbour, and with those not stored."""
+    features, reference = numbers
+    rest = metrics.moments(features[300:])
+    for asked, count in ((200, 200), (10_000, 300)):
+        scores = evaluation.score_real(reference, asked)
+        assert (scores.count, scores.accuracy, scores.worst) == (count, 0.9, None)
+        assert scores.distance == pytest.approx(metrics.frechet_floor(features[:300], count, rest), rel=1e-3)
+        assert scores.limit == pytest.approx(
+            metrics.frechet_extrapolated(features[300 - count : 300], rest), rel=1e-3, abs=1e-4
+        )
+        near = metrics.precision_recall(features[150:300], features[:150])
+        assert (scores.precision, scores.recall) == near
+
+
 def test_a_saved_reference_comes_back_for_its_judge_alone(reference, tmp_path):
     path = tmp_path / "digits-test.safetensors"
     evaluation.save_reference(path, reference)
     again = evaluation.load_reference(str(path), reference.judge)
+    assert evaluation.load_reference(str(path)).judge == reference.judge  # whoever does not say which judge it has
+    with safe_open(path, framework="pt") as stored:
+        assert stored.get_tensor("features").dtype == torch.float16
     assert torch.equal(again.features, reference.features)
     assert torch.equal(again.labels, reference.labels)
     assert all(map(torch.equal, again.moments, reference.moments))

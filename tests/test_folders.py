@@ -8,7 +8,7 @@ import torch
 from conftest import write_noise
 
 from arlib import data, training
-from arlib.folders import Folder, Mirrored, digest
+from arlib.folders import Folder, Joined, Mirrored, digest
 from arlib.storage import DataError, Notice
 from arlib.training import Settings, batch_indices, fit, read_ahead
 
@@ -31,6 +31,15 @@ def test_asking_for_places_is_asking_a_tensor(folder):
     assert torch.equal(both[places], torch.cat([images, images.flip(2)])[places])
     assert both.shape == (14, 8, 12, 3)
     assert len(both) == 14
+
+
+def test_sets_are_joined_at_the_places_that_are_chosen():
+    ten, twenty = 10 + torch.arange(5, dtype=torch.uint8)[:, None], 20 + torch.arange(3, dtype=torch.uint8)[:, None]
+    both = Joined([ten, twenty], [torch.tensor([4, 0]), torch.tensor([1])])  # 14, 10, 21
+    assert both[torch.tensor([2, 0, 1, 0])].tolist() == [[21], [14], [10], [14]]
+    assert both[torch.tensor([1])].dtype == torch.uint8
+    assert both.shape == (3, 1)
+    assert len(both) == 3
 
 
 def test_the_next_good_file_stands_in_and_the_first_of_each_kind_is_told(folder):

@@ -14,7 +14,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from arlib import data, losses, tokenset, training
+from arlib import data, losses, optimizers, tokenset, training
 from arlib.cli import train as train_cli
 from arlib.cli.examples import refuse_held_out
 from arlib.data import DataError
@@ -301,6 +301,54 @@ def test_the_learning_rate_rises_then_falls_along_a_cosine():
     assert rates[-1] == pytest.approx(0.04, rel=0.01)
 
 
+def test_a_warm_up_by_hand():
+    """Of 100 steps the first three warm up, to 1/3, 2/3 and all of the rate, which a cosine takes down meanwhile."""
+    settings = Settings(steps=100, batch_size=1, learning_rate=2.0)
+    for step, share in enumerate((1 / 3, 2 / 3, 1.0, 1.0)):
+        cosine = (1 + math.cos(math.pi * step / 100)) / 2
+        assert training.learning_rate(step, settings) == pytest.approx(2.0 * share * (0.02 + 0.98 * cosine))
+
+
+def test_each_weight_has_one_optimizer_and_matrices_inside_of_blocks_have_muon():
+    loss = NextTokenLoss(Prior(8, 5, 16, 2, 2))
+    settings = Settings(steps=10, batch_size=1, learning_rate=0.5)
+    adam, muon = optimizers.make_optimizers(loss, settings)
+    assert isinstance(muon, optimizers.MatrixMuon)
+    names = {parameter: name for name, parameter in loss.named_parameters()}
+    by_muon = {names[parameter] for parameter in muon.parameters}
+    by_adam = {names[parameter] for group in adam.param_groups for parameter in group["params"]}
+    kinds = ("query_key_value", "out", "up", "down")
+    assert {name.rsplit(".", 2)[1] for name in by_muon} == set(kinds)
+    assert len(by_muon) == 2 * 4
+    assert by_adam == set(names.values()) - by_muon
+    for optimizer in (adam, muon):
+        assert [group["lr"] for group in optimizer.param_groups] == [0.5]
+        assert [group["weight_decay"] for group in optimizer.param_groups] == [0.01]
+    assert adam.param_groups[0]["betas"] == (0.9, 0.99)
+    (alone,) = optimizers.make_optimizers(nn.Linear(2, 2), settings)  # no matrix inside of a block
+    assert isinstance(alone, torch.optim.AdamW)
+
+
+def test_muon_steps_a_convolution_as_torch_steps_its_matrix():
+    torch.manual_seed(0)
+    convolution = nn.Parameter(torch.randn(4, 3, 3, 3))
+    matrix = nn.Parameter(convolution.detach().reshape(4, 27).clone())
+    ours = optimizers.MatrixMuon([convolution], 0.1)
+    theirs = torch.optim.Muon([matrix], lr=0.1, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
+    for _ in range(3):
+        for optimizer, parameter in ((ours, convolution), (theirs, matrix)):
+            optimizer.zero_grad()
+            assert parameter.grad is None
+            (parameter.flatten(1) * torch.arange(27)).square().sum().backward()
+            optimizer.step()
+        assert torch.equal(convolution.flatten(1), matrix)
+        convolution.data = convolution.data.clone()  # as if the model had moved to another device
+    ours.zero_grad()
+    before = convolution.detach().clone()
+    ours.step()  # without a gradient nothing moves
+    assert torch.equal(convolution, before)
+
+
 def test_the_losses_by_hand():
     tokens = torch.randint(8, (3, 5))
     prior = Prior(8, 5, 8, 1, 1)
@@ -319,6 +367,13 @@ def test_neighbour_distance_by_hand():
     grid = torch.tensor([[[right, right], [up, up]]])
     # Down: both pairs are at a right angle, squared distance 2. To the right: all equal, 0.
     assert training.neighbour_distance(grid).item() == pytest.approx(2.0)
+    grid = torch.tensor([[[right, up, up], [right, [5.0, 0.0], [-1.0, 0.0]]]])
+    # Down: equal, a right angle twice. To the right: a right angle, equal; equal, opposite, a squared distance of 4.
+    assert training.neighbour_distance(grid).item() == pytest.approx((0 + 2 + 2) / 3 + (2 + 0 + 0 + 4) / 4)
+    tokenizer, images = ImageTokenizer(5, 8, 1, quantizer=BSQ(4)), torch.randint(256, (2, 10, 15, 3)).byte()
+    distance = training.neighbour_distance(tokenizer(images.float() / 255 - 0.5)[1])
+    plain, smooth = (ReconstructionLoss(tokenizer, weight)(images).item() for weight in (0.0, 0.5))
+    assert smooth == pytest.approx(plain + 0.5 * distance.item())
 
 
 def test_the_smoothness_term_makes_neighbours_equal_more_often():

@@ -31,13 +31,14 @@ MUTMUT = [sys.executable, str(Path(__file__).resolve()), "--mutmut"]
 TRIED_BY = {
     "_trained": ["test_codec", "test_shipped_digits"],
     "chapters": ["test_timing", "test_front_page"],
+    "codec": ["test_codec", "test_codec_relatives"],
     "container": ["test_codec", "test_chapter12"],
     "data": ["test_data", "test_folders"],
-    "losses": ["test_training", "test_default_dtype"],
+    "losses": ["test_training"],
     "optimizers": ["test_training"],
     "packing": ["test_tokenset"],
     "settings": ["test_training"],
-    "storage": ["test_data", "test_checkpoints"],
+    "scales": ["test_scales", "test_quantizers"],
     "symptoms": ["test_exercises"],
     "tables": ["test_exercises"],
 }
@@ -93,7 +94,7 @@ def make_copy(room: str) -> Path:
         # The last two collect garbage at the end of each run, which takes longer than most tests.
         "pytest_add_cli_args": [f"-pno:{it}" for it in ("cacheprovider", "unraisableexception", "threadexception")],
         "process_isolation": "forkserver",  # torch's threads don't survive a fork
-        "timeout_multiplier": 5.0,
+        "timeout_multiplier": 3.0,
         "timeout_constant": 2.0,
         "use_git_change_detection": False,
     }

@@ -70,17 +70,24 @@ def to_principal(answer: Callable) -> str:
 # ---- Exercise 2: bits where they are needed --------------------------------------------------------------------------
 
 
-def shared(variances: list[float], bits: int) -> list[int]:
-    """Each bit to the number of which most is left; the gains of a number only fall, so greed is best here."""
+def shared(variances: list[float], bits: int, less: int = 4) -> list[int]:
+    """Each bit to the number of which most is left; the gains of a number only fall, so greed is best here.
+
+    A bit leaves one part in `less` of a number's error: 4 is right for a squared one.
+    """
     share = [0] * len(variances)
     for _ in range(bits):
-        left = [variance / 4**given for variance, given in zip(variances, share, strict=True)]
+        left = _each_left(variances, share, less)
         share[left.index(max(left))] += 1
     return share
 
 
+def _each_left(variances: list[float], share: list[int], less: int = 4) -> list[float]:
+    return [variance / less**given for variance, given in zip(variances, share, strict=True)]
+
+
 def _left(variances: list[float], share: list[int]) -> float:
-    return sum(variance / 4**given for variance, given in zip(variances, share, strict=True))
+    return sum(_each_left(variances, share))
 
 
 @checker
@@ -111,7 +118,7 @@ def share_bits(answer: Callable) -> str:
             mistakes = ["the numbers of bits are right, but they are in another order than the variances."]
         elif max(share) == budget:
             mistakes = ["one number gets all the bits: after each bit, only a quarter of its error is left."]
-        elif share == _halved(variances, budget):
+        elif share == shared(variances, budget, less=2):
             mistakes = ["a bit halves the *error*; squared, a quarter is left, not a half."]
         reason = mistakes[0] if mistakes else _better(variances, share)
         raise Wrong(
@@ -123,21 +130,13 @@ def share_bits(answer: Callable) -> str:
 
 def _better(variances: list[float], share: list[int]) -> str:
     """In words, the bit that does most good elsewhere; the numbers are counted from 0."""
-    left = [variance / 4**given for variance, given in zip(variances, share, strict=True)]
+    left = _each_left(variances, share)
     giver = min((k for k, given in enumerate(share) if given), key=lambda k: left[k])
     taker = left.index(max(left))
     return (
         f"number {giver} would lose {3 * left[giver]:.2g} with a bit less, and number {taker} would gain "
         f"{0.75 * left[taker]:.2g} by it."
     )
-
-
-def _halved(variances: list[float], bits: int) -> list[int]:
-    share = [0] * len(variances)
-    for _ in range(bits):
-        left = [variance / 2**given for variance, given in zip(variances, share, strict=True)]
-        share[left.index(max(left))] += 1
-    return share
 
 
 # ---- Exercise 3: six patients ----------------------------------------------------------------------------------------

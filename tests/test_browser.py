@@ -113,6 +113,19 @@ def wrong_commands() -> dict[str, list[str]]:
         "decompress to no folder": ["decompress", "good.ptb", "none/x.png"],
         "decompress onto a file": ["decompress", "good.ptb", "small.png"],
         "info of a folder": ["info", "folder.png"],
+        "compress with a quality that is no number": ["compress", "frame.png", "x.ptb", "--quality", "much"],
+        "compress with two models": ["compress", "frame.png", "x.ptb", "--quality", "0", "--prior", "book"],
+        "compress with a label that nobody learned": ["compress", "frame.png", "x.ptb", "--label", "1"],
+        "compress with no such digit": ["compress", "small.png", "x.ptb", "--prior", "digits-4x4", "--label", "11"],
+        "compress with no such class": ["compress", "small.png", "x.ptb", "--prior", "cifar-raster", "--label", "kart"],
+        "no command": [],
+        "no such command": ["shrink", "frame.png"],
+        "no such option": ["info", "good.ptb", "--loud"],
+        "no value of an option": ["compress", "frame.png", "x.ptb", "--prior"],
+        "no file": ["info"],
+        "too many files": ["info", "good.ptb", "short.ptb", "text.ptb"],
+        "no target": ["compress", "frame.png"],
+        "nothing to decompress": ["decompress"],
     }
 
 

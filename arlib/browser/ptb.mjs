@@ -1,6 +1,6 @@
 // The codec in Node 20 and newer, without any package: `import { ptb, loadCodec } from "./ptb.mjs"`, or as a command:
 //
-//   node arlib/browser/ptb.mjs compress IN.png OUT.ptb [--prior NAME] [--quality N] [--label N] [--fit] [--force]
+//   node arlib/browser/ptb.mjs compress IN.png OUT.ptb [--prior NAME] [--quality N] [--label CLASS] [--fit] [--force]
 //   node arlib/browser/ptb.mjs decompress IN.ptb OUT.png [--force]
 //   node arlib/browser/ptb.mjs info IN.ptb
 //
@@ -94,7 +94,7 @@ export async function readPicture(file, model, fit = false) {
   if (!fit && (picture.height !== height || picture.width !== width)) {
     throw new CodecError(
       `${file} has ${picture.width}×${picture.height} pixels, not ${width}×${height}. ` +
-        "Ask for it to be fitted (--fit): scaled to cover that size, then cut to its centre.",
+        "Ask for it to be fitted (--fit): scaled to cover that size, then cut to its center.",
     );
   }
   return ptb.fit(picture, height, width);
@@ -130,21 +130,40 @@ function about(file, act) {
   }
 }
 
-function number(text, what) {
-  if (text === undefined) return null;
+function quality(text) {
   if (/^[0-9]+$/.test(text)) return Number(text);
-  throw new CodecError(`--${what} is a number, not '${text}'.`);
+  throw misused("Invalid value for '--quality': Input should be a valid integer, unable to parse string as an integer.");
+}
+
+/** What the classes are called of a prior that knows some, by the side of its pictures: digits, or CIFAR-10. */
+const CLASSES = {
+  28: Array.from({ length: 10 }, (_, digit) => `${digit}`),
+  32: ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"],
+};
+const classesOf = (model) => CLASSES[model.size[0]] ?? [];
+
+/** The number of a class that is called by its name or number. */
+function labelNumber(text, model) {
+  if (text === undefined) return null;
+  if (!model.classes) throw new CodecError("This prior has learned no classes: leave --label out.");
+  const names = classesOf(model);
+  if (names.includes(text)) return names.indexOf(text);
+  if (/^[0-9]+$/.test(text) && Number(text) < model.classes) return Number(text);
+  throw new CodecError(`There is no class '${text}'; there are ${names.join(", ") || `0 to ${model.classes - 1}`}.`);
 }
 
 const COMMANDS = {
   async compress([source, target], options) {
-    if (options.quality && (options.prior || options.label)) {
-      throw new CodecError("--quality chooses the model: name no other model or label.");
+    const dialled = options.quality !== undefined;
+    if (dialled && (options.prior || options.label)) {
+      throw new CodecError(
+        "--max-bytes and --quality choose the model: name one of them, and no other model or label.",
+      );
     }
     checkTarget(target, ".ptb", options);
-    const model = loadCodec(options.quality ? "fine" : (options.prior ?? "book"));
-    const label = number(options.quality ?? options.label, options.quality ? "quality" : "label");
-    if (options.quality) model.codec.tokenizer.checkQuality(label);
+    const model = loadCodec(dialled ? "fine" : (options.prior ?? "book"));
+    const label = dialled ? options.quality : labelNumber(options.label, model);
+    if (dialled) model.codec.tokenizer.checkQuality(label);
     const { file } = model.encode(await readPicture(source, model, options.fit), { label });
     writeFile(target, file);
     const before = fs.statSync(source).size;
@@ -163,12 +182,13 @@ const COMMANDS = {
   async info([source]) {
     const file = readFile(source);
     return about(source, () => {
-      const name = ptb.find(file, shipped());
-      const model = loadCodec(name);
+      const codec = ptb.find(file, shipped());
+      const model = loadCodec(codec);
       const { ledger, label, ...head } = model.info(file);
       const eight = (crc) => crc.toString(16).padStart(8, "0");
-      const lines = [`version ${head.version}`, `model ${head.model} (${name})`];
-      if (model.classes) lines.push(`${model.qualities ? "quality" : "label"} ${label ?? "none"}`);
+      const lines = [`version ${head.version}`, `model ${head.model} (${codec})`];
+      const name = model.qualities ? label : (classesOf(model)[label] ?? label);
+      if (model.classes) lines.push(`${model.qualities ? "quality" : "label"} ${name ?? "none"}`);
       lines.push(`checksum of the tokens ${eight(head.tokensChecksum)}`);
       lines.push(`checksum of the file ${eight(head.fileChecksum)}`);
       for (const [row, bits] of [...Object.entries(ledger), ["file", 8 * file.length]]) {
@@ -190,21 +210,42 @@ const OPTIONS = {
   label: { type: "string" },
   fit: { type: "boolean" },
   force: { type: "boolean" },
+  help: { type: "boolean" },
 };
-const USAGE = "Give compress IN.png OUT.ptb, decompress IN.ptb OUT.png, or info IN.ptb.";
+const USAGE = `compress IN.png OUT.ptb [--prior NAME] [--quality N] [--label CLASS] [--fit] [--force]
+decompress IN.ptb OUT.png [--force]
+info FILE.ptb`;
+
+const misused = (why) => new CodecError(`${why} --help behind a command tells what it takes.`);
+
+/** What was asked for: the name of a command, its files and options. Throws `CodecError` in the words of Python's. */
+function parsed(args) {
+  let given;
+  try {
+    given = util.parseArgs({ args, options: OPTIONS, allowPositionals: true });
+  } catch (error) {
+    const [, unknown] = /^Unknown option '(.*?)'/.exec(error.message) ?? [];
+    const [, bare] = /^Option '(--\w+) <value>' argument missing/.exec(error.message) ?? [];
+    const why = bare ? `Option '${bare}' requires an argument.` : `${error.message.split(".")[0]}.`;
+    throw misused(unknown ? `No such option: ${unknown}.` : why);
+  }
+  const { positionals, values } = given;
+  const [name, ...files] = positionals;
+  if (values.help) return { name, files, values };
+  if (name === undefined) throw misused("Missing command.");
+  if (!Object.hasOwn(COMMANDS, name)) throw misused(`No such command '${name}'.`);
+  const count = name === "info" ? 1 : 2;
+  if (files.length < count) throw misused(`Missing argument '${name === "info" ? "FILE" : "IN..."}'.`);
+  if (files.length > count) throw misused(`Got unexpected extra argument(s) (${files.slice(count).join(" ")}).`);
+  if (values.quality !== undefined) values.quality = quality(values.quality);
+  return { name, files, values };
+}
 
 /** The command line: prints what was done, or one line of what is wrong, and gives the exit code. */
 export async function main(args) {
   try {
-    let parsed;
-    try {
-      parsed = util.parseArgs({ args, options: OPTIONS, allowPositionals: true });
-    } catch (error) {
-      throw new CodecError(`${error.message.split(".")[0]}. ${USAGE}`);
-    }
-    const [name, ...files] = parsed.positionals;
-    if (!Object.hasOwn(COMMANDS, name ?? "") || files.length !== (name === "info" ? 1 : 2)) throw new CodecError(USAGE);
-    console.log(await COMMANDS[name](files, parsed.values));
+    const { name, files, values } = parsed(args);
+    console.log(values.help ? USAGE : await COMMANDS[name](files, values));
     return 0;
   } catch (error) {
     if (!(error instanceof CodecError)) throw error;

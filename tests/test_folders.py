@@ -1,6 +1,7 @@
 """Pictures that are read while they are used: the same as those read at once, and bad files do not end a run."""
 
 import threading
+import warnings
 import weakref
 
 import pytest
@@ -27,10 +28,14 @@ def test_asking_for_places_is_asking_a_tensor(folder):
     assert lazy.shape == images.shape
     assert len(lazy) == 7
     both = Mirrored(lazy)
-    places = torch.tensor([2, 9, 13])
+    places = torch.tensor([2, 7, 9, 13])
     assert torch.equal(both[places], torch.cat([images, images.flip(2)])[places])
     assert both.shape == (14, 8, 12, 3)
     assert len(both) == 14
+    small = Folder(data.folder_files(path), 6, 4, channels=1)  # of another size, and gray
+    expected = data.read_image(path / "03.png", 6, 4, fit=True, channels=1)
+    assert torch.equal(small[torch.tensor([3])], expected[None])
+    assert len(digest(expected)) == 16
 
 
 def test_sets_are_joined_at_the_places_that_are_chosen():
@@ -67,6 +72,10 @@ def test_a_folder_without_a_good_file_is_refused(folder):
         (path / f"{number:02}.png").write_bytes(b"no picture")
     with pytest.warns(Notice), pytest.raises(DataError, match=r"None of the 7 files can be used\. The first: .*0\.png"):
         Folder(data.folder_files(path), 8, 12)[torch.tensor([4])]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # for an only file, no other one stands in: nothing is told but the error
+        with pytest.raises(DataError, match="None of the 1 files"):
+            Folder([path / "00.png"], 8, 12)[torch.tensor([0])]
 
 
 class Counted:

@@ -181,6 +181,34 @@ def test_the_first_batch_gives_the_codes():
     assert not in_eval.codes.any()
 
 
+@pytest.mark.parametrize("decay", [0.9, 0.99, None])
+def test_usage_begins_at_an_even_share_and_its_mean_stays_there(decay):
+    """Codes that gradients move count their use too, at the usual pace of 0.99."""
+    quantizer = VQ(4, 2, decay=decay, revival=0.0).train()
+    latent = torch.tensor([[0.0, 0.0], [5.0, 5.0]])
+    quantizer(latent)
+    shares = torch.bincount(quantizer.encode(latent), minlength=4) * 2.0  # of two latents, 1 being one in four
+    pace = 0.99 if decay is None else decay
+    assert torch.allclose(quantizer.usage, pace + (1 - pace) * shares)
+    assert quantizer.usage.mean().item() == pytest.approx(1)
+
+
+def test_any_latent_of_a_batch_can_become_a_code():
+    torch.manual_seed(0)
+    latent = torch.arange(6.0)[:, None]
+    assert VQ(200, 1, revival=0.0).train()(latent).unique().tolist() == pytest.approx(latent[:, 0].tolist())
+    quantizer = vq([[100.0 + code] for code in range(200)], revival=1.0).train()
+    quantizer(latent)
+    assert set(quantizer.codes[1:, 0].tolist()) == set(range(6))
+
+
+def test_a_code_at_the_threshold_lives():
+    quantizer = vq([[0.0], [9.0]], decay=0.5, revival=0.5).train()
+    quantizer(torch.zeros(4, 1))
+    assert quantizer.codes.tolist() == [[0.0], [9.0]]
+    assert quantizer.usage.tolist() == [1.5, 0.5]
+
+
 @pytest.mark.parametrize("mode", [True, False])
 def test_encode_decode_and_loss_never_move_a_code(mode):
     """A tokenizer stands still while a prior learns its tokens, even where somebody called train() on all of it."""

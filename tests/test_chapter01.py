@@ -7,6 +7,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 
 import arlib
@@ -28,7 +29,7 @@ def valid():
 
 
 def joined(pattern, change=None):
-    """An unpatchify by einops, its number of colours worked out from the size of a patch; `change` is made to each."""
+    """An unpatchify by einops, its number of colors worked out from the size of a patch; `change` is made to each."""
 
     def join(patches, p):
         if change is not None:
@@ -39,10 +40,24 @@ def joined(pattern, change=None):
     return join
 
 
+def split_as_a_picture(patches, p):
+    """The axes split as patchify splits them: the first slip of whoever copies it."""
+    batch, h, w, size = patches.shape
+    split = patches.reshape(batch, h, p, w, p, size // p**2).permute(0, 1, 3, 2, 4, 5)
+    return split.reshape(batch, h * p, w * p, size // p**2)
+
+
+def chapters_patchify(images, p):
+    count, height, width, colors = images.shape
+    h, w = height // p, width // p
+    split = images.reshape(count, h, p, w, p, colors)
+    return split.permute(0, 1, 3, 2, 4, 5).reshape(count, h, w, p * p * colors)
+
+
 UNPATCHIFIES = [
-    (lambda x, p: x.reshape(len(x), x.shape[1] * p, x.shape[2] * p, -1), "reshape moves none of them"),
+    (lambda x, p: x.reshape(len(x), x.shape[1] * p, x.shape[2] * p, -1), "a reshape alone"),
     (joined("b h w (q p c) -> b (h p) (w q) c"), "rows and columns inside each patch are swapped"),
-    (joined("b h w (c p q) -> b (h p) (w q) c"), "colour by colour"),
+    (joined("b h w (c p q) -> b (h p) (w q) c"), "taken color by color"),
     (joined("b h w (p q c) -> b (p h) (q w) c"), "spread over the whole picture"),
     (joined("b h w (p q c) -> b (w q) (h p) c"), "lies on its side"),
     (joined("b h w (p q c) -> b (h p) (q w) c"), "spread over the whole width"),
@@ -52,11 +67,18 @@ UNPATCHIFIES = [
     (lambda x, p: unpatchify(x, p).flip(3), "the opposite order"),
     (joined("b h w (p q c) -> b (h p) (w q) c", lambda x: x.flip(1)), "and upside down"),
     (joined("b h w (p q c) -> b (h p) (w q) c", lambda x: x.flip(2)), "and mirrored"),
-    (lambda x, p: unpatchify(x.flip(1), p), "in the wrong place"),
-    (lambda x, p: rearrange(x, "b h w (p q c) -> b (h p) (w q) c", p=p, q=p, c=3), "with 3 colours it is right"),
+    (lambda x, p: unpatchify(x.flip(1), p), "is number 0 of patch (2, 0), and should be number 0 of patch (0, 0)"),
+    (lambda x, p: unpatchify(x.roll(1, -1), p), "Color 0 of pixel (0, 0) is number 74 of patch (0, 0)"),
+    (split_as_a_picture, "split as patchify splits"),
+    (chapters_patchify, "the way back is asked for"),
+    (patchify, "the way back is asked for"),
+    (lambda x, p: joined("b h w (p q c) -> b (h p) (w q) c")(x, 5), "with p = 5 it is right, and with p = 3 it is not"),
+    (lambda x, p: unpatchify(x, p).int(), "keep the dtype"),
+    (lambda x, p: unpatchify(x, p).numpy(), "a tensor is asked for"),
+    (lambda x, p: rearrange(x, "b h w (p q c) -> b (h p) (w q) c", p=p, q=p, c=3), "with 3 colors it is right"),
     (lambda x, p: unpatchify(x, p) + 1, "have changed"),
     (lambda x, p: rearrange(x, "b h w (p q c) -> b (h p) (w q) c", p=p, q=p, c=3)[..., :1], "the shape is"),
-    (lambda x, p: x.view(-1, 3, 4, 5), "your function raised"),
+    (lambda x, p: x.view(-1, 7), "your function raised"),
 ]
 
 
@@ -156,6 +178,9 @@ FILLS = [
     (lambda x, seen, m, d: m + fit(x, seen, d), "was not taken off before"),
     (lambda x, seen, m, d: torch.where(seen, x, m + fit(x - m, seen, d)), "put back as it came"),
     (lambda x, seen, m, d: m.expand(len(x), -1), "numbers visible and"),
+    (lambda x, seen, m, d: m + (x - m)[:, seen] @ d[seen] @ d.T, "comes to the same"),
+    (lambda x, seen, m, d: m + fit(x - m, ~seen, d), "the hidden part is fitted"),
+    (lambda x, seen, m, d: torch.where(seen, m + fit(x - m, seen, d), x), "they are garbage"),
     (lambda x, seen, m, d: (m + fit(x - m, seen, d))[:, seen], "the shape is"),
     (lambda x, seen, m, d: (x - m) @ d, "the shape is"),
     (lambda x, seen, m, d: None, "returns nothing yet"),
@@ -190,7 +215,24 @@ def test_a_wrong_answer_is_told_why(checker, answers, reason):
     assert reason in verdict.reason
 
 
+def looped(patches, p):
+    batch, h, w, size = patches.shape
+    made = torch.zeros(batch, h * p, w * p, size // p**2, dtype=torch.float64)
+    for r in range(h):
+        for s in range(w):
+            made[:, r * p : r * p + p, s * p : s * p + p] = patches[:, r, s].reshape(batch, p, p, -1)
+    return made
+
+
+def by_convolution(patches, p):
+    size = patches.shape[-1]
+    one_hot = torch.eye(size).reshape(size, p, p, -1).permute(0, 3, 1, 2)
+    return F.conv_transpose2d(patches.permute(0, 3, 1, 2), one_hot, stride=p).permute(0, 2, 3, 1)
+
+
 def test_right_answers_pass():
+    for answer in (unpatchify, joined("b h w (p q c) -> b (h p) (w q) c"), looped, by_convolution):
+        assert check.unpatchify(answer)
     assert check.diagnose(DIAGNOSIS)
     assert check.fill(lambda x, seen, m, d: m + fit(x - m, seen, d))
     assert check.fill(lambda x, seen, m, d: m + ((x - m)[:, seen] @ torch.linalg.pinv(d[seen]).T) @ d.T)

@@ -10,64 +10,104 @@ import arlib
 from arlib.exercises import Wrong, call, checker, diagnosis, number, tensor
 from arlib.patches import patchify as right_patchify
 
-SHAPES = [(2, 3, 2, 2, 3), (1, 2, 4, 3, 1), (3, 5, 2, 4, 2), (2, 4, 4, 4, 3)]  # B, h, w, p, C
+SHAPES = [(2, 3, 2, 5, 3), (1, 2, 4, 3, 3), (1, 2, 4, 3, 1), (3, 5, 2, 4, 2), (2, 4, 4, 4, 3)]  # B, h, w, p, C
 FRAME = (4, 6, 5, 3)  # h, w, p, C of the frames in exercise 3
 
 
 @checker
 def unpatchify(answer: Callable) -> str:
-    """Exercise 1: patches to pictures, for any number of colours."""
-    for batch, rows, columns, side, colours in SHAPES:
-        pictures = torch.rand(batch, rows * side, columns * side, colours)
+    """Exercise 1: patches to pictures, for any size of the patches and any number of colors."""
+    for batch, rows, columns, side, colors in SHAPES:
+        pictures = torch.rand(batch, rows * side, columns * side, colors)
         patches = right_patchify(pictures, side)
-        case = f"for patches {tuple(patches.shape)} and p = {side}"
         try:
-            made = call(answer, patches, side)
-            lying = (batch, columns * side, rows * side, colours)
-            if rows != columns and isinstance(made, torch.Tensor) and made.shape == lying:
-                raise Wrong(f"{case} the picture lies on its side: its height is h·p and its width w·p.")
-            made = tensor(made, tuple(pictures.shape))
+            _put_together(answer, pictures, patches, side)
         except Wrong as wrong:
-            if colours == 3:
+            if (side, colors) == SHAPES[0][3:]:
                 raise
-            raise Wrong(  # the first case has 3 colours, and it was right there
-                f"with 3 colours it is right, and with another number, {case}, it is not: {wrong} "
-                "The last axis and p tell how many colours there are."
+            if colors == SHAPES[0][4]:
+                raise Wrong(f"with p = 5 it is right, and with p = {side} it is not: {wrong}") from wrong
+            raise Wrong(
+                f"with 3 colors it is right, and with {colors} it is not: {wrong} "
+                "The last axis and p say how many colors there are."
             ) from wrong
-        if torch.equal(made, pictures):
-            continue
-        mistakes = {
-            "the numbers were only told apart anew: reshape moves none of them, and a permute has to come first.": (
-                patches.reshape(pictures.shape)
-            ),
-            "rows and columns inside each patch are swapped.": rearrange(
-                patches, "b h w (q p c) -> b (h p) (w q) c", p=side, q=side
-            ),
-            "the numbers of a patch were taken colour by colour; they are stored pixel by pixel.": rearrange(
-                patches, "b h w (c p q) -> b (h p) (w q) c", p=side, q=side
-            ),
-            "each patch is spread over the whole picture: (p h) and (w p) where (h p) and (w p) belong.": rearrange(
-                patches, "b h w (p q c) -> b (p h) (q w) c", p=side, q=side
-            ),
-            "each patch is spread over the whole width: (w p) is right for the columns, and you have (p w).": rearrange(
-                patches, "b h w (p q c) -> b (h p) (q w) c", p=side, q=side
-            ),
-            "each patch is spread over the whole height: (h p) is right for the rows, and you have (p h).": rearrange(
-                patches, "b h w (p q c) -> b (p h) (w q) c", p=side, q=side
-            ),
-            "the picture is upside down.": pictures.flip(1),
-            "the picture is mirrored, left and right.": pictures.flip(2),
-            "the colours of each pixel come in the opposite order.": pictures.flip(3),
-            "every patch is at its place, and upside down.": _flipped(pictures, side, 1),
-            "every patch is at its place, and mirrored, left and right.": _flipped(pictures, side, 2),
-        }
-        for reason, mistake in mistakes.items():
-            if torch.equal(made, mistake):
-                raise Wrong(reason)
-        if torch.equal(made.flatten().sort().values, pictures.flatten().sort().values):
-            raise Wrong(f"{case} all numbers are there, and some are in the wrong place.")
+    return "every number is where it was before patchify, for several sizes and numbers of colors."
+
+
+def _put_together(answer: Callable, pictures: torch.Tensor, patches: torch.Tensor, side: int) -> None:
+    """Raise `Wrong` unless the answer makes these pictures of these patches."""
+    batch, height, width, colors = pictures.shape
+    rows, columns = height // side, width // side
+    case = f"for patches {tuple(patches.shape)} and p = {side}"
+    try:
+        made = call(answer, patches, side)
+    except Wrong:
+        if _cuts(answer, pictures, patches, side):
+            raise Wrong("that cuts pictures into patches, as patchify does; the way back is asked for.") from None
+        raise
+    lying = (batch, width, height, colors)
+    if rows != columns and isinstance(made, torch.Tensor) and made.shape == lying:
+        raise Wrong(f"{case} the picture lies on its side: its height is h·p and its width w·p.")
+    made = tensor(made, tuple(pictures.shape))
+    if torch.equal(made, pictures):
+        return
+    if not made.is_floating_point():
+        raise Wrong(f"the patches are {patches.dtype}, and your pictures are {made.dtype}: keep the dtype.")
+    as_a_picture = patches.reshape(batch, rows, side, columns, side, colors).permute(0, 1, 3, 2, 4, 5)
+    mistakes = {
+        "that is a reshape alone, which keeps all numbers in their order; a permute has to come first.": (
+            patches.reshape(pictures.shape)
+        ),
+        "the axes are split as patchify splits those of a picture, (h, p, w, p, C). "
+        "Patches are (h, w, p·p·C), and split into (h, w, p, p, C).": as_a_picture.reshape(pictures.shape),
+        "rows and columns inside each patch are swapped.": rearrange(
+            patches, "b h w (q p c) -> b (h p) (w q) c", p=side, q=side
+        ),
+        "the numbers of a patch were taken color by color; they are stored pixel by pixel.": rearrange(
+            patches, "b h w (c p q) -> b (h p) (w q) c", p=side, q=side
+        ),
+        "each patch is spread over the whole picture: (p h) and (p w) where (h p) and (w p) belong.": rearrange(
+            patches, "b h w (p q c) -> b (p h) (q w) c", p=side, q=side
+        ),
+        "each patch is spread over the whole width: (w p) is right for the columns, and you have (p w).": rearrange(
+            patches, "b h w (p q c) -> b (h p) (q w) c", p=side, q=side
+        ),
+        "each patch is spread over the whole height: (h p) is right for the rows, and you have (p h).": rearrange(
+            patches, "b h w (p q c) -> b (p h) (w q) c", p=side, q=side
+        ),
+        "the picture is upside down.": pictures.flip(1),
+        "the picture is mirrored, left and right.": pictures.flip(2),
+        "the colors of each pixel come in the opposite order.": pictures.flip(3),
+        "every patch is at its place, and upside down.": _flipped(pictures, side, 1),
+        "every patch is at its place, and mirrored, left and right.": _flipped(pictures, side, 2),
+    }
+    for reason, mistake in mistakes.items():
+        if torch.equal(made, mistake):
+            raise Wrong(reason)
+    ordered = patches.flatten().sort()
+    if not torch.equal(made.flatten().sort().values.to(patches.dtype), ordered.values):
         raise Wrong(f"{case} the numbers themselves have changed; they are only to be moved.")
-    return "every number is where it was before patchify, for several sizes and numbers of colours."
+    first = tuple((made != pictures).nonzero()[0].tolist())
+    got, wanted = (
+        ordered.indices[torch.searchsorted(ordered.values, one[first].to(patches.dtype))].item()
+        for one in (made, pictures)
+    )
+    size = patches.shape[-1]
+    there, here = (
+        f"number {it % size} of patch ({it // size // columns % rows}, {it // size % columns})" for it in (got, wanted)
+    )
+    raise Wrong(
+        f"{case} some numbers are in the wrong place. Color {first[3]} of pixel ({first[1]}, {first[2]}) "
+        f"is {there}, and should be {here}."
+    )
+
+
+def _cuts(answer: Callable, pictures: torch.Tensor, patches: torch.Tensor, side: int) -> bool:
+    """Whether the answer goes the other way, from pictures to patches."""
+    try:
+        return torch.equal(tensor(call(answer, pictures, side), tuple(patches.shape)), patches)
+    except Wrong:
+        return False
 
 
 CUTS = {
@@ -107,16 +147,16 @@ def _squares(frame: torch.Tensor) -> torch.Tensor:
 @checker
 def wrong_pair(cut: Callable, join: Callable) -> str:
     """Exercise 3: a wrong cut that passes a round trip, locality, and a comparison on frames of equal rows."""
-    rows, columns, side, colours = FRAME
-    size = (rows * side, columns * side, colours)
-    shape = (rows, columns, side * side * colours)
+    rows, columns, side, colors = FRAME
+    size = (rows * side, columns * side, colors)
+    shape = (rows, columns, side * side * colors)
     numbers = torch.randperm(rows * columns * shape[-1])
     frame, other = numbers.reshape(size).float(), torch.rand(size)
     patches, patches_of_other = (tensor(call(cut, picture), shape) for picture in (frame, other))
     if not torch.equal(patches.flatten().sort().values, frame.flatten().sort().values):
         raise Wrong("a cut only moves numbers: each number of the frame has to be in the patches once, unchanged.")
     if torch.equal(patches, right_patchify(frame[None], side)[0]):
-        raise Wrong("that is the right cut, and it was to be a wrong one.")
+        raise Wrong("that is the right cut; hand in a wrong one.")
     for made, picture in (
         (patches, frame),
         (patches_of_other, other),
@@ -126,15 +166,15 @@ def wrong_pair(cut: Callable, join: Callable) -> str:
     addresses = numbers.argsort()[patches.long()]  # where in a frame each number of the patches comes from
     if not torch.equal(patches_of_other, other.flatten()[addresses]):
         raise Wrong("your cut moves the numbers of two frames in different ways; it has to be one rule for all.")
-    pixels = addresses // colours
+    pixels = addresses // colors
     grid = (pixels // size[1] // side) * columns + pixels % size[1] // side  # the patch that should hold each number
     strays = (grid != torch.arange(rows * columns).reshape(rows, columns, 1)).nonzero()
     if len(strays):  # all numbers are looked at, so this is the test of locality for every edit
         row, column, place = strays[0].tolist()
         pixel, home = int(pixels[row, column, place]), int(grid[row, column, place])
         raise Wrong(
-            f"the test of locality finds it: an edit in pixel ({pixel // size[1]}, {pixel % size[1]}) changes patch "
-            f"({row}, {column}), and it lies in patch ({home // columns}, {home % columns})."
+            f"the test of locality finds it: pixel ({pixel // size[1]}, {pixel % size[1]}) lies in patch "
+            f"({home // columns}, {home % columns}), and an edit of it changes patch ({row}, {column})."
         )
     stripes = torch.rand(1, *size[1:]).expand(size).clone()
     made = tensor(call(cut, stripes), shape)
@@ -168,8 +208,8 @@ def fill(answer: Callable) -> str:
         without_mean = vectors[:, visible] @ torch.linalg.pinv(seen).T @ directions.T
         mistakes = {
             "the garbage is in it: numbers that are not visible must not be read at all.": mean + projected,
-            "you have put the mean where nothing is visible, and then projected. That pulls the patch towards the "
-            "mean; look for the numbers that fit the visible part alone.": mean + zeroed,
+            "the hidden numbers count as the mean (leaving them out of a projection comes to the same), and that pulls "
+            "the patch towards the mean; look for the numbers that fit the visible part alone.": mean + zeroed,
             "you have put 0 where nothing is visible. Zero is a color like any other, and the fit believes it.": mean
             + (vectors * visible - mean) @ directions @ directions.T,
             "the mean has been taken off, and is not added again at the end.": right - mean,
@@ -178,9 +218,13 @@ def fill(answer: Callable) -> str:
             "the visible part is right, and put back as it came; the reconstruction of the whole is asked for.": (
                 torch.where(visible, vectors, right)
             ),
+            "the hidden numbers are put back as they came, and they are garbage.": torch.where(visible, right, vectors),
+            "the hidden part is fitted: `visible` is true where a number can be trusted.": (
+                mean + moved[:, ~visible] @ torch.linalg.pinv(directions[~visible]).T @ directions.T
+            ),
         }
         for reason, wrong in mistakes.items():
-            if torch.allclose(made, wrong, atol=1e-2):
+            if torch.allclose(made, wrong, rtol=1e-4, atol=1e-2):
                 raise Wrong(reason)
         row, column = divmod(int((made - right).abs().argmax()), size)
         got, expected = made[row, column].item(), right[row, column].item()
@@ -207,7 +251,7 @@ def components_needed(answer: Any) -> str:
         counts[10] + 1: "one fewer holds 99 % already. Has 1 been added once too often?",
         counts[10]
         - 1: "with that many the share is still below 99 %. Is it an index, counted from 0, or a PCA of train?",
-        _needed(vectors, 0.99, centre=False): "the mean has not been taken off, and it is the largest component then.",
+        _needed(vectors, 0.99, center=False): "the mean has not been taken off, and it is the largest component then.",
         _needed(
             vectors, 0.99, power=0.5
         ): "that is 99 % of the sum of the standard deviations; variances are asked for.",
@@ -228,9 +272,9 @@ def _flipped(pictures: torch.Tensor, side: int, axis: int) -> torch.Tensor:
     return split.flip(axis + 1).flatten(axis, axis + 1)
 
 
-def _needed(vectors: torch.Tensor, share: float, centre: bool = True, power: float = 1.0) -> int:
+def _needed(vectors: torch.Tensor, share: float, center: bool = True, power: float = 1.0) -> int:
     """How many principal components hold this share of the variance (or of a power of it)."""
     exact = vectors.double() / 255
-    moved = exact - exact.mean(0) if centre else exact
+    moved = exact - exact.mean(0) if center else exact
     variances = torch.linalg.eigvalsh(moved.T @ moved / len(moved)).flip(0).clamp(min=0) ** power
     return int((variances.cumsum(0) < share * variances.sum()).sum().item()) + 1

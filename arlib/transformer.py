@@ -6,7 +6,7 @@ RMSNorm (Zhang and Sennrich 2019) and no biases.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 import torch.nn.functional as F
@@ -115,7 +115,7 @@ class Prior(nn.Module):
         self.float()  # whatever torch's default dtype is
 
     @classmethod
-    def from_config(cls, config: dict) -> "Prior":
+    def from_config(cls, config: dict) -> Self:
         return cls(**config)
 
     def forward(
@@ -197,10 +197,15 @@ class Prior(nn.Module):
         x = self._read(None if token is None else token[:, None], cache)[:, 0]
         if self.positions is not None:
             x = x + self.positions[places(cache, position, 1)][..., 0, :]
-        for block, keys, values in zip(self.blocks, cache.keys, cache.values, strict=True):
-            x = cast(Block, block).step(x, keys, values, position)
+        x = self._step_blocks(x, cache, position)
         cache.read = position + 1
         return self.head(self.norm(x))
+
+    def _step_blocks(self, x: torch.Tensor, cache: Cache, place: int) -> torch.Tensor:
+        """One row `x (B, width)` through all blocks, with the rows of the cache before it, which it joins."""
+        for block, keys, values in zip(self.blocks, cache.keys, cache.values, strict=True):
+            x = cast(Block, block).step(x, keys, values, place)
+        return x
 
     def _step_by_place(self, token: torch.Tensor | None, cache: Cache, speaker: Speaker) -> torch.Tensor:
         """`step` where each place has several codes: the blocks compute for its first one alone."""
@@ -215,9 +220,7 @@ class Prior(nn.Module):
                 cache.heard = cache.heard + speaker.said(row)
         if book == 0:
             x = cache.place + cast(torch.Tensor, self.positions)[place]
-            for block, keys, values in zip(self.blocks, cache.keys, cache.values, strict=True):
-                x = cast(Block, block).step(x, keys, values, place)
-            cache.heard = x
+            cache.heard = self._step_blocks(x, cache, place)
         cache.read += 1
         head = self.head.weight.view(self.codebooks, self.vocabulary, -1)[book]
         return F.linear(self.norm(speaker.speak(cast(torch.Tensor, cache.heard))), head)
@@ -276,7 +279,7 @@ class Prior(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then a perceptron; each reads the normalised stream `(B, T, width)` and adds to it."""
+    """Attention, then a perceptron; each reads the normalized stream `(B, T, width)` and adds to it."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()

@@ -1,17 +1,20 @@
-"""How fast a frame is decoded: `python benchmarks/decoding.py [--prior book]`.
+"""How fast a frame is decoded and sampled: `python benchmarks/decoding.py [--prior book]`.
 
 The ratios are of one run; above 1 we are faster.
 
-Decoding is 600 steps of the prior, each from the token before it. Our integer twin with its cache is measured beside
+Decoding is 600 steps of the prior's integer twin, each from the token before it, for a batch of 1 and one of 16. The
+steps alone are measured: no tables, no range coder. Beside `arlib.compiled.CompiledTwin` and the twin without numba are
 
-- the same twin without a cache: 600 full passes, each over all tokens so far (every tenth is run, counted ten times);
-- our float prior with its cache;
 - `generate` of Hugging Face's transformers with its cache, on a GPT-2 of the same depth, width, heads, vocabulary and
   length with random weights, greedily;
+- the twin without a cache: a full pass over all tokens so far for each token (twelve are run, and counted fifty times);
 - the floor: each of the twin's matrices is read by one matrix–vector product a step, and nothing else is done.
 
-All in this process, with the same threads, for a batch of 1 and one of 16. The steps alone are measured: no tables, no
-range coder. transformers is what only this script needs: see requirements.txt in this folder.
+Sampling is `arlib.sampling.generate` of the prior itself, its draws from the distribution too, for a batch of 1, 16 and
+64. Beside the compiled prior and the prior as it is stands Hugging Face's `generate`, sampling from all tokens.
+
+All in this process, with the same threads. transformers is what only this script needs: see requirements.txt in this
+folder.
 """
 
 import math
@@ -27,10 +30,13 @@ from rich.table import Table
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import arlib
+from arlib import sampling
+from arlib.compiled import CompiledPrior, CompiledTwin
 from arlib.fixedpoint import Twin
 
-NAIVE_EVERY = 10
-ROUNDS = 6
+NAIVE_EVERY = 50
+ROUNDS = 3
+HUGGING_FACE = "Hugging Face generate"
 
 
 def seconds(works: dict[str, Callable[[], object]]) -> dict[str, float]:
@@ -44,7 +50,7 @@ def seconds(works: dict[str, Callable[[], object]]) -> dict[str, float]:
     return least
 
 
-def cached_steps(prior: arlib.Prior | Twin, tokens: torch.Tensor) -> None:
+def cached_steps(prior: Twin, tokens: torch.Tensor) -> None:
     """All steps of a decoder that already knows what will come out."""
     cache = prior.new_cache(len(tokens))
     for position in range(prior.length):
@@ -84,35 +90,60 @@ def gpt2_of_the_size_of(prior: arlib.Prior) -> GPT2LMHeadModel:
     ).eval()
 
 
-def main(prior: Annotated[str, typer.Option(help="Name or file of the prior.")] = "book") -> None:
+def main(
+    prior: Annotated[str, typer.Option(help="Name or file of the prior.")] = "book",
+    threads: Annotated[int, typer.Option(help="Threads of each; all that torch takes by itself, if left out.")] = 0,
+) -> None:
     """Print a table for each batch size."""
+    if threads:
+        torch.set_num_threads(threads)
     console = Console()
     model = arlib.load_prior(prior)
-    twin = Twin(model)
     gpt2 = gpt2_of_the_size_of(model)
     with torch.no_grad():
         for batch_size in (1, 16):
-            console.print(compare(model, twin, gpt2, batch_size))
+            console.print(decoding(model, gpt2, batch_size))
+        for batch_size in (1, 16, 64):
+            console.print(sampled(model, gpt2, batch_size))
 
 
-def compare(model: arlib.Prior, twin: Twin, gpt2: GPT2LMHeadModel, batch_size: int) -> Table:
-    """One row for each of the others."""
+def decoding(model: arlib.Prior, gpt2: GPT2LMHeadModel, batch_size: int) -> Table:
+    """One row for each way to decode."""
+    twin, fast = Twin(model), CompiledTwin(model)
     tokens = torch.randint(model.vocabulary, (batch_size, model.length))
     start = torch.zeros(batch_size, 1, dtype=torch.int64)
+    cached_steps(fast, tokens[:, :1].expand(-1, model.length))  # compiled, or read from where that is kept
     times = seconds(
         {
+            "the compiled twin": lambda: cached_steps(fast, tokens),
             "the twin": lambda: cached_steps(twin, tokens),
-            "Hugging Face generate": lambda: gpt2.generate(start, max_new_tokens=model.length, do_sample=False),
-            "our float prior": lambda: cached_steps(model, tokens),
+            HUGGING_FACE: lambda: gpt2.generate(start, max_new_tokens=model.length, do_sample=False),
             "the floor": lambda: floor(twin, batch_size),
         }
     )
-    ours = times.pop("the twin")
-    others = {"the twin without a cache": full_passes(twin, tokens), **times}
-    title = f"batch {batch_size}, {torch.get_num_threads()} threads: the twin decodes in {ours:.2f} s"
-    table = Table("beside", "seconds", "twin is faster by", title=title)
-    for name, other in others.items():
-        table.add_row(name, f"{other:.2f}", f"{other / ours:.2f}×")
+    times["the twin without a cache"] = full_passes(twin, tokens)
+    return table(f"decoding, batch {batch_size}", times)
+
+
+def sampled(model: arlib.Prior, gpt2: GPT2LMHeadModel, batch_size: int) -> Table:
+    """One row for each way to sample."""
+    fast, start = CompiledPrior.of(model), torch.zeros(batch_size, 1, dtype=torch.int64)
+    sampling.generate(fast, 1)
+    times = seconds(
+        {
+            "the compiled prior": lambda: sampling.generate(fast, batch_size),
+            "the prior": lambda: sampling.generate(model, batch_size),
+            HUGGING_FACE: lambda: gpt2.generate(start, max_new_tokens=model.length, do_sample=True, top_k=0),
+        }
+    )
+    return table(f"sampling, batch {batch_size}", times)
+
+
+def table(title: str, times: dict[str, float]) -> Table:
+    """Seconds of each, and how many times as fast as Hugging Face's it is."""
+    table = Table("", "seconds", "times as fast as\nHugging Face", title=f"{title}, {torch.get_num_threads()} threads")
+    for name, time_taken in times.items():
+        table.add_row(name, f"{time_taken:.2f}", f"{times[HUGGING_FACE] / time_taken:.2f}×")
     return table
 
 

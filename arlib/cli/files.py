@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from arlib.cli.options import Force
+from arlib.cli.options import Compiled, Force
 from arlib.cli.terminal import console
 from arlib.storage import DataError
 
@@ -82,6 +82,7 @@ def decompress(
         float, typer.Option("--sharp", help="From 0, the plain picture, to 1, all the detail that --decoder adds.")
     ] = 0.0,
     decoder: Annotated[str, typer.Option(help="Name, hash or file of the sharp decoder.")] = "book-adversarial",
+    machine_code: Compiled = False,
     force: Force = False,
 ) -> None:
     """Turn .ptb files back into pictures."""
@@ -95,7 +96,14 @@ def decompress(
 
     pairs = coding.plan(sources, out, ".png", listing.ptb_files, force)
     check_share(share)
-    load = functools.cache(lambda name: arlib.load_codec(name, tokenizer))
+
+    @functools.cache
+    def load(name: str) -> codec.Codec:
+        model = arlib.load_codec(name, tokenizer)
+        if machine_code:
+            model.twin = arlib.compiled.CompiledTwin(model.prior)
+        return model
+
     sharper = functools.cache(lambda name: sharpening.decoder_for(name, tokenizer, decoder) if share else None)
 
     def code(files: list[bytes]) -> list[torch.Tensor | DataError]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from arlib.cli.options import MOST_COUNT, Force, Seed, checked_out
+from arlib.cli.options import MOST_COUNT, Compiled, Force, Seed, checked_out
 from arlib.cli.terminal import console, pace
 from arlib.storage import DataError
 
@@ -37,6 +37,7 @@ def generate(
     prior: Annotated[str, typer.Option("--prior", help="Name, hash or file of the prior.")] = "book",
     tokenizer: Annotated[str | None, typer.Option(help="The prior's own, if left out.")] = None,
     fit: Annotated[bool, typer.Option("--fit", help="Scale and cut images of another size.")] = False,
+    machine_code: Compiled = False,
     force: Force = False,
 ) -> None:
     """Sample new pictures, or complete a part of a given one."""
@@ -72,8 +73,9 @@ def generate(
     spoken = order_of(order or header.get("order", "raster"), count, model.length, seed)
     begun = time.perf_counter()
     with console.status(f"sampling {count} pictures"):
+        speaker = arlib.compiled.CompiledPrior.of(model) if machine_code else model
         options = {"known": known, "order": spoken, "label": number, "guidance": guidance, "at_once": at_once}
-        tokens = sampling.generate(model, count, seed, temperature, top_k, top_p, **options)  # type: ignore[arg-type]
+        tokens = sampling.generate(speaker, count, seed, temperature, top_k, top_p, **options)  # type: ignore[arg-type]
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Callable
 from functools import wraps
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -52,7 +53,18 @@ def parse_size(size: str) -> tuple[int, int]:
     return int(sides[1]), int(sides[2])
 
 
+def checked_compiled(flag: bool) -> bool:
+    """The flag, if what it asks for can be had; else `DataError`, before any work begins."""
+    if flag and find_spec("numba") is None:
+        raise DataError("--compiled needs numba, which is not installed: pip install numba")
+    return flag
+
+
 Force = Annotated[bool, typer.Option("--force", help="Replace files that are there already.")]
+Compiled = Annotated[
+    bool,
+    typer.Option("--compiled", help="Steps as machine code: faster for many. Needs numba.", callback=checked_compiled),
+]
 Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1)]  # of a generator
 Name = Annotated[str, typer.Option(help="The name of the new model.", callback=checked_name)]
 Out = Annotated[

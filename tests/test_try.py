@@ -18,9 +18,10 @@ from conftest import PATIENCE, ROOT
 from firefox import firefox
 from PIL import Image
 from playwright.sync_api import Browser, Page
+from test_accessibility import AXE, RULES
 
 import arlib
-from arlib import codec, data, metrics
+from arlib import codec, data, metrics, sampling
 
 pytestmark = pytest.mark.browser
 
@@ -172,6 +173,49 @@ def test_any_bytes_and_a_seed_give_a_frame_and_can_be_cancelled(page):
     wait(page, "Drawing: done")
 
 
+LISTEN = """globalThis.Worker = class extends Worker {
+    constructor(...its) {
+        super(...its);
+        this.addEventListener("message", ({ data }) => (globalThis.tokens = data.result?.tokens ?? globalThis.tokens));
+    }
+}"""
+
+
+def test_the_top_of_a_picture_is_completed_as_python_completes_it(page):
+    page.add_init_script(LISTEN)
+    page.reload()
+    page.get_by_label("Rows to keep of the picture above").fill("10")
+    page.get_by_role("button", name="Draw a frame").click()
+    wait(page, "Compress a picture with book first")
+    page.locator(".try-frame").nth(2).click()
+    wait(page, "Compressing: done")
+    coded = page.evaluate("[...tokens]")
+    page.get_by_label("Seed").fill("7")
+    page.get_by_label("Temperature").fill("8")
+    page.get_by_label("Top k").fill("50")
+    page.get_by_role("button", name="Draw a frame").click()
+    wait(page, "Drawing: done")
+    model = arlib.load_codec("book")
+    drawn = sampling.generate(model.twin, 1, 7, 0.8 * 1024, top_k=50, beginning=torch.tensor(coded[:300]))
+    assert page.evaluate("[...tokens]") == drawn[0].tolist()
+    (grid,) = model.tokenizer.encode(data.load("supertuxkart", "valid")[28:29])
+    assert sum(mine != its for mine, its in zip(coded, grid.flatten().tolist(), strict=True)) <= 1
+
+
+@pytest.mark.parametrize("kind", ["drop", "paste"])
+def test_a_picture_or_a_file_can_be_dropped_and_pasted(page, kind):
+    give = """([kind, name, content]) => {
+        const files = new DataTransfer();
+        files.items.add(new File([new Uint8Array(content)], name));
+        const Given = { drop: DragEvent, paste: ClipboardEvent }[kind];
+        document.body.dispatchEvent(new Given(kind, { dataTransfer: files, clipboardData: files, bubbles: true }));
+    }"""
+    page.evaluate(give, [kind, "red.png", list(as_file(Image.new("RGB", (30, 20), "red")))])
+    wait(page, "30 × 20 pixels is fitted")
+    page.evaluate(give, [kind, "frame.ptb", list((ROOT / "tests" / "golden" / "00.ptb").read_bytes())])
+    wait(page, "Decoding: done")
+
+
 @pytest.mark.parametrize(("width", "height"), [(1400, 900), (400, 800)])
 def test_what_is_painted_and_the_way_out_are_in_sight_of_the_button(page, width, height):
     page.set_viewport_size({"width": width, "height": height})
@@ -282,6 +326,18 @@ def test_a_browser_whose_workers_have_no_canvas_lends_its_own(page):
     page.reload()
     give(page, "Your own picture", "red.jpg", as_file(Image.new("RGB", (30, 21), "red"), "JPEG"))
     wait(page, "30 × 21 pixels is fitted")
+
+
+@pytest.mark.parametrize("colors", ["light", "dark"])
+def test_the_page_in_use_is_for_everybody(page, colors):
+    page.emulate_media(color_scheme=colors)
+    page.locator(".try-frame").first.click()
+    wait(page, "Compressing: done")
+    page.get_by_role("button", name="Draw a frame").click()
+    wait(page, "Drawing …")
+    page.evaluate(AXE)
+    found = page.evaluate(f"axe.run(document, {RULES})")["violations"]
+    assert [it["id"] for it in found if it["impact"] in ("serious", "critical")] == []
 
 
 @pytest.mark.parametrize("width", [1400, 400])

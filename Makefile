@@ -14,7 +14,7 @@ $(error .venv was made in $(HOME_OF_VENV), and this is $(CURDIR). Remove it (rm 
 endif
 endif
 
-.PHONY: help lab book zip pdf test check lint lock notebooks timing cifar10
+.PHONY: help lab book zip pdf test check lint lock notebooks timing mutants cifar10
 
 help:
 	@echo "make lab        open the notebooks in JupyterLab"
@@ -25,6 +25,7 @@ help:
 	@echo "make check CHAPTER=07   test one chapter: its notebook, its exercises and its figures"
 	@echo "make notebooks  run all notebooks and store their results in them"
 	@echo "make timing     measure how long each chapter takes, and store it for their first cells to say"
+	@echo "make mutants ROOM=metrics   change arlib/metrics.py in small ways, and print what no test noticed (all: hours)"
 	@echo "make lock       write the versions of all that is installed to constraints.txt"
 	@echo "make cifar10    fetch the pictures of CIFAR-10 (139 MB) into data/cifar10"
 
@@ -55,8 +56,9 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check
 	$(BIN)/mypy
 
+# Two files at a time, each on one thread: on two cores, more threads than cores slow one another down tenfold.
 test: lint book
-	$(BIN)/pytest --nbval --nbval-current-env --nbval-kernel-startup-timeout 600 tests $(NOTEBOOKS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --nbval --nbval-current-env --nbval-kernel-startup-timeout 600 tests $(NOTEBOOKS)
 	@echo "All tests passed. The pages that were tested: file://$(CURDIR)/_build/html/index.html"
 
 # A chapter's figures are tested on the built pages, which `make book` makes.
@@ -77,6 +79,14 @@ notebooks: $(INSTALLED)
 
 timing: $(INSTALLED)
 	@$(BIN)/python tools/time_notebooks.py
+
+# Only this needs mutmut, so it comes when it is first asked for.
+mutants: $(INSTALLED) .venv/.mutants
+	@$(BIN)/python tools/mutants.py $(ROOM)
+
+.venv/.mutants: $(INSTALLED) tools/mutants.txt
+	@$(BIN)/python -m pip install -q -r tools/mutants.txt -c constraints.txt
+	@touch $@
 
 # Its pictures have no licence, so the book ships none of them. arlib checks the hash of each file when it reads it.
 cifar10:

@@ -1,6 +1,7 @@
 """The measures, on values that can be worked out by hand."""
 
 import math
+import warnings
 
 import pytest
 import torch
@@ -13,7 +14,9 @@ def test_mean_squared_error_and_psnr_of_two_flat_pictures():
     others = torch.stack([torch.full((8, 8, 3), 255), torch.full((8, 8, 3), 51)]).to(torch.uint8)
     assert metrics.mse(black, others).tolist() == pytest.approx([1.0, 0.04])  # 51 / 255 is a fifth
     assert metrics.psnr(black, others).tolist() == pytest.approx([0.0, 10 * math.log10(25)])
-    assert metrics.psnr(black, black).tolist() == [math.inf, math.inf]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # infinity is no accident
+        assert metrics.psnr(black, black).tolist() == [math.inf, math.inf]
 
 
 def test_errors_count_the_difference_of_two_pictures_not_their_sum():

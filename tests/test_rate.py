@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 from arlib import rate
 from arlib.quantizers import BSQ, VQ, Product
@@ -80,6 +81,35 @@ def test_each_quality_pays_its_price_and_weighs_about_the_same(monkeypatch):
     monkeypatch.setattr(rate, "vary", lambda pixels: pixels)
     expected = (2**-0.3 * (0.5 + 0.032) + 2**0.3 * (0.25 + 0.016)) / 2
     assert loss(pictures()).item() == pytest.approx(expected, rel=1e-5)
+
+
+class Said(nn.Module):
+    """A tokenizer that always says the same latents and gives back every picture."""
+
+    def __init__(self, latent: torch.Tensor):
+        super().__init__()
+        self.latent = latent
+
+    def forward(self, pixels: torch.Tensor, quality: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return pixels, self.latent
+
+
+def test_the_gradient_of_a_rate_is_that_of_soft_bits():
+    """Where each +1 is guessed with the logit 0.5, a bit b costs a constant less b / 2; soft bits are b."""
+    loss = RateDistortionLoss(tokenizer(), [1e-3, 1e-4])
+    latent = torch.randn(1, 2, 2, 6, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    loss.model = Said(latent)  # type: ignore[assignment]
+    for parameter in loss.context.parameters():
+        torch.nn.init.zeros_(parameter)
+    with torch.no_grad():
+        loss.context.guess.bias.fill_(0.5)  # type: ignore[union-attr]
+    distortion, bits = loss.measure(torch.zeros(1, 10, 10, 3), torch.tensor([0]))
+    assert distortion.item() == 0
+    (slope,) = torch.autograd.grad(bits.sum(), latent)
+    parts = latent.view(1, 2, 2, 2, 3)
+    soft = torch.sigmoid(2 * 3**0.5 * parts / parts.norm(dim=-1, keepdim=True))
+    (expected,) = torch.autograd.grad(-0.5 * soft.sum() / 4 / math.log(2), latent)
+    torch.testing.assert_close(slope, expected)
 
 
 def test_a_high_price_teaches_the_encoder_to_save_bits():

@@ -112,6 +112,26 @@ def test_the_gradient_of_a_rate_is_that_of_soft_bits():
     torch.testing.assert_close(slope, expected)
 
 
+def test_a_sign_learns_what_others_are_guessed_from_it():
+    """The second bit has the logit of the first one's sign, here +1: more of it, and a second +1 costs less."""
+    loss = RateDistortionLoss(tokenizer(), [1e-3, 1e-4])
+    for parameter in loss.context.parameters():
+        torch.nn.init.zeros_(parameter)
+    with torch.no_grad():
+        loss.context.bits_before[1, 0] = 1.0
+    latent = torch.tensor([1.0, 1.0, 0.0, 1.0, 1.0, 1.0]).view(1, 1, 1, 6).requires_grad_()
+    loss.model = Said(latent)  # type: ignore[assignment]
+    _, bits = loss.measure(torch.zeros(1, 5, 5, 3), torch.tensor([0]))
+    assert bits.item() == pytest.approx(5 + math.log2(1 + math.exp(-1)))
+    (slope,) = torch.autograd.grad(bits.sum(), latent)
+    near = 3**0.5 * torch.tensor([1.0, 1.0, 0.0]) / 2**0.5
+    wrong = 1 / (1 + math.e)  # how much of the guess is on the other sign
+    pull = torch.tensor([-wrong, -2 * torch.sigmoid(2 * near[1]) * torch.sigmoid(-2 * near[1]), 0.0]) / math.log(2)
+    unit = near / near.norm()
+    expected = 3**0.5 * (pull - unit * (unit * pull).sum()) / 2**0.5  # through the normalisation
+    torch.testing.assert_close(slope[0, 0, 0, :3], expected)
+
+
 def test_a_high_price_teaches_the_encoder_to_save_bits():
     """Smooth pictures with a little noise: after the same training the dear setting needs fewer bits than the cheap."""
     generator = torch.Generator().manual_seed(0)

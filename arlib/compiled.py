@@ -6,7 +6,8 @@ together, and the weights, keys and values of a twin are kept in float32. A twin
 of its own `step`.
 
 This room alone needs numba (`pip install numba`). On a machine's first use it compiles for some seconds; what comes out
-is kept in `__pycache__`.
+is kept in `__pycache__`. Eight sequences or more are computed on several cores. `torch.set_num_threads(1)` helps then:
+torch's own threads wait for their next turn by spinning, and take these cores from the steps.
 """
 
 import functools
@@ -285,8 +286,8 @@ def stacked(arrays: Mapping[str, np.ndarray], name: str, depth: int) -> np.ndarr
 
 
 def in_parts(count: int, work: Callable[[int, int], None]) -> None:
-    """Do the work on parts of a batch, first and end, at the same time, on as many threads as torch may use."""
-    parts = max(1, min(torch.get_num_threads(), count // 4))
+    """Do the work on parts of a batch, first and end, at the same time, on as many threads as numba may use."""
+    parts = max(1, min(numba.get_num_threads(), count // 4))
     ends = [count * part // parts for part in range(parts + 1)]
     if parts == 1:
         work(0, count)

@@ -11,10 +11,11 @@ steps alone are measured: no tables, no range coder. Beside `arlib.compiled.Comp
 - the floor: each of the twin's matrices is read by one matrix–vector product a step, and nothing else is done.
 
 Sampling is `arlib.sampling.generate` of the prior itself, its draws from the distribution too, for a batch of 1, 16 and
-64. Beside the compiled prior and the prior as it is stands Hugging Face's `generate`, sampling from all tokens.
+64. Beside the compiled prior and the prior as it is stand Hugging Face's `generate`, sampling from all tokens, and the
+floor: each number of the weights and of the keys and values so far is added up once a step, and nothing else is done.
 
-All in this process, with the same threads. transformers is what only this script needs: see requirements.txt in this
-folder.
+All in this process and with as many threads; compiled steps have threads of their own, and torch has one meanwhile.
+transformers is what only this script needs: see requirements.txt in this folder.
 """
 
 import math
@@ -22,6 +23,7 @@ import time
 from collections.abc import Callable
 from typing import Annotated
 
+import numba
 import torch
 import torch.nn.functional as F
 import typer
@@ -50,6 +52,18 @@ def seconds(works: dict[str, Callable[[], object]]) -> dict[str, float]:
     return least
 
 
+def with_one_thread(work: Callable[[], object]) -> Callable[[], None]:
+    """The same work, while torch has one thread."""
+
+    def alone() -> None:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        work()
+        torch.set_num_threads(threads)
+
+    return alone
+
+
 def cached_steps(prior: Twin, tokens: torch.Tensor) -> None:
     """All steps of a decoder that already knows what will come out."""
     cache = prior.new_cache(len(tokens))
@@ -72,6 +86,16 @@ def floor(twin: Twin, batch_size: int) -> None:
     for _ in range(twin.length):
         for weight, vector in zip(matrices, inputs, strict=True):
             F.linear(vector, weight)
+
+
+def read_all(prior: arlib.Prior, batch_size: int) -> None:
+    """What a step can't do without: the weights, and the keys and values so far, are read."""
+    cache, matrices = prior.new_cache(batch_size), [weight for weight in prior.parameters() if weight.dim() == 2]
+    for position in range(prior.length):
+        for weight in matrices:
+            weight.sum()
+        cache.keys[..., : position + 1, :].sum()
+        cache.values[..., : position + 1, :].sum()
 
 
 def gpt2_of_the_size_of(prior: arlib.Prior) -> GPT2LMHeadModel:
@@ -97,6 +121,7 @@ def main(
     """Print a table for each batch size."""
     if threads:
         torch.set_num_threads(threads)
+        numba.set_num_threads(threads)
     console = Console()
     model = arlib.load_prior(prior)
     gpt2 = gpt2_of_the_size_of(model)
@@ -115,7 +140,7 @@ def decoding(model: arlib.Prior, gpt2: GPT2LMHeadModel, batch_size: int) -> Tabl
     cached_steps(fast, tokens[:, :1].expand(-1, model.length))  # compiled, or read from where that is kept
     times = seconds(
         {
-            "the compiled twin": lambda: cached_steps(fast, tokens),
+            "the compiled twin": with_one_thread(lambda: cached_steps(fast, tokens)),
             "the twin": lambda: cached_steps(twin, tokens),
             HUGGING_FACE: lambda: gpt2.generate(start, max_new_tokens=model.length, do_sample=False),
             "the floor": lambda: floor(twin, batch_size),
@@ -131,9 +156,10 @@ def sampled(model: arlib.Prior, gpt2: GPT2LMHeadModel, batch_size: int) -> Table
     sampling.generate(fast, 1)
     times = seconds(
         {
-            "the compiled prior": lambda: sampling.generate(fast, batch_size),
+            "the compiled prior": with_one_thread(lambda: sampling.generate(fast, batch_size)),
             "the prior": lambda: sampling.generate(model, batch_size),
             HUGGING_FACE: lambda: gpt2.generate(start, max_new_tokens=model.length, do_sample=True, top_k=0),
+            "the floor": lambda: read_all(model, batch_size),
         }
     )
     return table(f"sampling, batch {batch_size}", times)

@@ -105,7 +105,11 @@ WRONG = [
     (chapter07.next_bits, lambda logits, tokens: 4.0, "rows 0 to T - 2 against tokens 1 to T - 1"),
     (chapter07.next_bits, lambda logits, tokens: bits(logits[:, :-1], tokens), "your function raised"),
     (chapter07.leaks, search(others=lambda token: [token + 1]), "whether it's a"),
-    (chapter07.leaks, search(others=lambda token: torch.randint(16, (2,)).tolist()), "Put each of the 16 tokens there"),
+    (
+        chapter07.leaks,
+        search(others=lambda token: (1 + torch.randint(15, (2,))).tolist()),
+        "Put each of the 16 tokens there",
+    ),
     (chapter07.leaks, search(tolerance=1e-5), "a leak of a millionth of a millionth"),
     (chapter07.leaks, search(lawful=True), "may know token"),
     (chapter07.leaks, search(own=False), "a row that knows its own token"),

@@ -1,10 +1,12 @@
 """Compiled steps: the twin's integers on every path, the prior's floats but for the last bits, life without numba."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import cast
 
+import numba
 import pytest
 import torch
 from hypothesis import given, settings
@@ -34,10 +36,10 @@ def steps(prior, tokens: torch.Tensor, order=None, label=None) -> torch.Tensor:
 
 @pytest.fixture(params=[1, 2])
 def threads(request):
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
+    before = numba.get_num_threads()
+    numba.set_num_threads(min(request.param, os.cpu_count() or 1))
     yield request.param
-    torch.set_num_threads(before)
+    numba.set_num_threads(before)
 
 
 @settings(max_examples=15)

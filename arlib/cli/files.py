@@ -101,6 +101,7 @@ def decompress(
     def load(name: str) -> codec.Codec:
         model = arlib.load_codec(name, tokenizer)
         if machine_code:
+            torch.set_num_threads(1)  # see arlib.compiled
             model.twin = arlib.compiled.CompiledTwin(model.prior)
         return model
 

@@ -73,7 +73,10 @@ def generate(
     spoken = order_of(order or header.get("order", "raster"), count, model.length, seed)
     begun = time.perf_counter()
     with console.status(f"sampling {count} pictures"):
-        speaker = arlib.compiled.CompiledPrior.of(model) if machine_code else model
+        speaker = model
+        if machine_code:
+            torch.set_num_threads(1)  # see arlib.compiled
+            speaker = arlib.compiled.CompiledPrior.of(model)
         options = {"known": known, "order": spoken, "label": number, "guidance": guidance, "at_once": at_once}
         tokens = sampling.generate(speaker, count, seed, temperature, top_k, top_p, **options)  # type: ignore[arg-type]
     try:

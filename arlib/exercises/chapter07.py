@@ -1,5 +1,6 @@
 """The checkers of chapter 7, "Causality and its traps"."""
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -18,9 +19,28 @@ SHORT = 6  # tokens of the priors of exercise 2, whose every edit is tried
 @checker
 def next_bits(answer: Any) -> str:
     """`answer(logits, tokens)`: bits a token of a model whose row t predicts token t + 1, `(B, T, V)` and `(B, T)`."""
-    batch, length, vocabulary = 3, 7, 5
-    logits, tokens = torch.randn(batch, length, vocabulary), torch.randint(vocabulary, (batch, length))
+    right, known = 0.0, {"": 0.0}
+    while _too_close([right, *known.values()]):  # so that no mistake looks like another, or like the right answer
+        logits, tokens = torch.randn(3, 7, 5), torch.randint(5, (3, 7))
+        right, known = _bits_and_mistakes(logits, tokens)
     given = number(call(answer, logits, tokens))
+    for reason, wrong in known.items():
+        if math.isclose(given, wrong, rel_tol=1e-4):
+            raise Wrong(reason)
+    if not math.isclose(given, right, rel_tol=1e-4):
+        raise Wrong(f"it gives {given:.4f} where {right:.4f} is right: rows 0 to T - 2 against tokens 1 to T - 1.")
+    return "each row is compared with the token it predicts, and the row without one is left out."
+
+
+def _too_close(numbers: list[float]) -> bool:
+    """Whether two of them differ by less than a thousandth."""
+    ordered = sorted(numbers)
+    return any(larger < 1.001 * smaller or not larger for smaller, larger in itertools.pairwise(ordered))
+
+
+def _bits_and_mistakes(logits: torch.Tensor, tokens: torch.Tensor) -> tuple[float, dict[str, float]]:
+    """The right answer of exercise 1, and what each mistake gives."""
+    batch, length = tokens.shape
 
     def bits(rows: torch.Tensor, targets: torch.Tensor) -> float:
         return F.cross_entropy(rows.flatten(0, 1), targets.flatten()).item() / math.log(2)
@@ -44,12 +64,7 @@ def next_bits(answer: Any) -> str:
             right * (length - 1) / length
         ),
     }
-    for reason, wrong in known.items():
-        if math.isclose(given, wrong, rel_tol=1e-4):
-            raise Wrong(reason)
-    if not math.isclose(given, right, rel_tol=1e-4):
-        raise Wrong(f"it gives {given:.4f} where {right:.4f} is right: rows 0 to T - 2 against tokens 1 to T - 1.")
-    return "each row is compared with the token it predicts, and the row without one is left out."
+    return right, known
 
 
 @checker

@@ -238,10 +238,8 @@ class CompiledTwin(Twin):
         return cache
 
     def _step_blocks(self, x: np.ndarray, keys: np.ndarray, values: np.ndarray, place: int) -> np.ndarray:
-        rows, fixed = (
-            np.array(x.T, order="C"),
-            (self._arrays["exp"], self._arrays["gap"], self._root_width, self.epsilon),
-        )
+        rows = np.array(x.T, order="C")
+        fixed = self._arrays["exp"], self._arrays["gap"], self._root_width, self.epsilon
 
         def work(first: int, end: int) -> None:
             step_integers(rows[first:end], self._matrices, keys, values, first, place, *fixed)

@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,15 +27,9 @@ if home != ROOT:
         "points to the old place: remove it (rm -rf .venv), and the next make installs it here."
     )
 
-PATIENCE = 300  # seconds; a busy machine may need more than the tools' own 30 and 60
-CHROMIUM = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
-# The last keeps a forgotten request from reaching a network where the machine has one.
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-]
+sys.path.append(str(ROOT / "tools"))
+
+from chromium import CHROMIUM, PATIENCE, launch  # noqa: E402
 
 
 def write_noise(folder: Path, count: int, height: int, width: int) -> torch.Tensor:
@@ -76,7 +69,7 @@ def browser() -> Iterator[Browser]:
             pytest.fail(reason)
         pytest.skip(reason)
     with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=PATIENCE * 1000)
+        yield launch(playwright)
 
 
 @pytest.fixture(scope="module")

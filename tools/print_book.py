@@ -6,13 +6,13 @@ print. pypdf puts the sheets together, gives them an outline, and makes a link b
 
 import io
 import re
-import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urldefrag
 
+from chromium import CHROMIUM, PATIENCE, launch
 from playwright.sync_api import Browser, sync_playwright
 from pypdf import PdfReader, PdfWriter
 from pypdf.annotations import Link
@@ -24,15 +24,6 @@ SITE = chapters.ROOT / "_build" / "html"
 BOOK = chapters.ROOT / "_build" / "pixels-tokens-bytes.pdf"
 TITLE = "Pixels, Tokens, Bytes"
 ONLY_ON_A_SCREEN = {"book/try"}
-CHROMIUM = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
-# The last keeps a forgotten request from reaching a network where the machine has one.
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-]
-PATIENCE = 300  # seconds; a busy machine may need more than Playwright's own 30
 
 # Every picture is loaded, every formula set. A PDF knows only those places of a page that a link of the same page
 # leads to, so there's one to each. Returns the headings, with the place of each.
@@ -183,8 +174,7 @@ def main() -> int:
         print("The book is not built: `make book` builds it.")
         return 1
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=PATIENCE * 1000)
-        book = print_book(browser, SITE, contents())
+        book = print_book(launch(playwright), SITE, contents())
     book.write(BOOK)
     print(f"{BOOK.relative_to(chapters.ROOT)}: {len(book.pages)} sheets, {BOOK.stat().st_size / 1e6:.1f} MB")
     return 0

@@ -8,6 +8,7 @@
   const TO_SCORE = 1 / (1 << 18); // from units of 2^-28 to the step of the tables, 2^-10
   const TO_NORM = 1 / (1 << 24) / 1024; // from units of 2^-48 to an activation's
   const SAID = "speaker.said.weight"; // what is added for each code of a place that has been said
+  const AHEAD = 32; // how many rows that are known ahead go through the blocks together
   const { rint, LARGEST } = ptb;
 
   const saturated = (x) => (x > LARGEST ? LARGEST : x < -LARGEST ? -LARGEST : x);
@@ -46,50 +47,43 @@
     /** An empty cache; `order` is the place of each token in reading order, `label` a class or -1. */
     newCache(order = null, label = -1) {
       const { width, depth } = this.config;
-      const empty = () => Array.from({ length: depth }, () => new Float64Array((this.rows + 3) * width));
-      return { keys: empty(), values: empty(), read: 0, order, label, heard: null, place: null };
+      const empty = () => Array.from({ length: depth }, () => new Float64Array((this.rows + 7) * width));
+      return { keys: empty(), values: empty(), rows: 0, read: 0, order, label, heard: null };
     }
 
-    /** The logits of the next tokens, an array `(V,)` for each: all of the next scale for a prior of scales, else one.
-     *  `tokens` are those before them, in reading order. */
-    ask(tokens, cache) {
-      if (!this.config.scales) return [this.step(cache.read ? tokens[cache.read - 1] : null, cache)];
+    /** The logits of the next tokens, integers in units of 2^-10, an array `(V,)` for each: all of the next scale for a
+     *  prior of scales, else one, or up to AHEAD where more of `tokens` are `known` than those before them. They are in
+     *  reading order. */
+    ask(tokens, cache, known = cache.read) {
+      if (this.codebooks > 1) return [this.say(tokens, cache)];
+      const { scales } = this.config;
       const first = cache.read;
-      const scale = this.config.scales.findIndex((side, i, sides) => first === total(sides.slice(0, i)));
-      const rows = parents(this.config.scales, scale).map((source, i) => {
-        const x = source < 0 ? this.start(cache.label) : new Float64Array(this.config.width);
-        if (source >= 0) add(x, this.integers["embedding.weight"], tokens[source]);
-        add(x, this.integers.positions, first + i);
-        return x;
-      });
+      const ahead = Math.min(known - first + 1, AHEAD, this.length - first);
+      const sources = scales ? parents(scales, first) : Array.from({ length: ahead }, (_, i) => first + i - 1);
+      const rows = sources.map((source, i) => this.row(first + i, source, tokens, cache));
       cache.read += rows.length;
-      return this.pass(rows, cache).map((x) => this.logits(x, 0));
+      return this.logits(this.pass(rows, cache), 0);
     }
 
-    /** Read one token (null at first) and give the logits `(V,)` of the next: integers in units of 2^-10. */
-    step(token, cache) {
+    /** The logits of the next token where each place has several: its row, and what is said there. */
+    say(tokens, cache) {
       const [place, book] = [Math.floor(cache.read / this.codebooks), cache.read % this.codebooks];
-      if (token === null) cache.place = this.start(cache.label);
-      else this.hear(token, cache);
-      if (book === 0) {
-        const x = cache.place.slice();
-        if ("positions" in this.integers) add(x, this.integers.positions, cache.order?.[place] ?? place);
-        [cache.heard] = this.pass([x], cache);
-      }
+      if (book === 0) [cache.heard] = this.pass([this.row(place, place - 1, tokens, cache)], cache);
+      else add(cache.heard, this.integers[SAID], tokens[cache.read - 1] + (book - 1) * this.vocabulary);
       cache.read++;
-      if (this.codebooks === 1) return this.logits(cache.heard, 0);
-      return this.logits(this.perceptron(cache.heard.map(saturated), "speaker."), book);
+      return this.logits(this.perceptron([cache.heard.map(saturated)], "speaker."), book)[0];
     }
 
-    /** Add a token that was said to what the next row will read, and to what the next code of its place is told. */
-    hear(token, cache) {
-      const before = (cache.read - 1) % this.codebooks;
-      const said = cache.order?.[cache.read - 1] ?? cache.read - 1;
-      const row = token + before * this.vocabulary;
-      if (before === 0) cache.place = new Float64Array(this.config.width);
-      add(cache.place, this.integers["embedding.weight"], row);
-      if (cache.read % this.codebooks) add(cache.heard, this.integers[SAID], row);
-      if ("places" in this.integers) add(cache.place, this.integers.places, said);
+    /** What the row of a place reads: the tokens of another, its source, or the start where that is -1. */
+    row(place, source, tokens, { order, label }) {
+      const { "embedding.weight": embedding, places, positions } = this.integers;
+      const x = source < 0 ? this.start(label) : new Float64Array(this.config.width);
+      for (let book = 0; source >= 0 && book < this.codebooks; book++) {
+        add(x, embedding, tokens[source * this.codebooks + book] + book * this.vocabulary);
+      }
+      if (source >= 0 && places) add(x, places, order?.[source] ?? source);
+      if (positions) add(x, positions, order?.[place] ?? place);
+      return x;
     }
 
     start(label) {
@@ -99,60 +93,64 @@
       return x;
     }
 
-    /** New rows (vectors) through all blocks. Each looks at those in the cache, and at all that come with it. */
+    /** New rows (vectors) through all blocks. Each looks at itself and those before it, and at all of its scale for a
+     *  prior of scales. */
     pass(rows, cache) {
-      const { width, depth } = this.config;
-      const first = cache.rows ?? 0;
-      cache.rows = first + rows.length;
+      const { width, depth, scales } = this.config;
+      const first = cache.rows;
+      cache.rows += rows.length;
+      const seen = rows.map((_, i) => (scales ? cache.rows : first + i + 1));
       for (let block = 0; block < depth; block++) {
         const name = `blocks.${block}.`;
         const [keys, values] = [cache.keys[block], cache.values[block]];
-        const queries = rows.map((x, i) => {
-          const split = this.product(name + "attention.query_key_value.weight", this.normalise(x));
+        const queries = this.product(name + "attention.query_key_value.weight", this.normalised(rows));
+        queries.forEach((split, i) => {
           this.trace?.(name + "attention.query_key_value", split);
           keys.set(split.subarray(width, 2 * width), (first + i) * width);
           values.set(split.subarray(2 * width), (first + i) * width);
-          return split;
         });
-        rows = rows.map((x, i) => {
-          const attended = this.attend(queries[i], keys, values, cache.rows);
-          this.trace?.(name + "attention", attended);
-          const next = this.perceptron(this.product(name + "attention.out.weight", attended, x), name);
-          this.trace?.(name, next);
-          return next;
-        });
+        const attended = this.attend(queries, keys, values, seen);
+        attended.forEach((x) => this.trace?.(name + "attention", x));
+        rows = this.perceptron(this.product(name + "attention.out.weight", attended, rows), name);
+        rows.forEach((x) => this.trace?.(name, x));
       }
       return rows;
     }
 
-    /** What a block's perceptron, or the speaker's, adds to activations. */
-    perceptron(x, name) {
+    /** Rows, and what a block's perceptron, or the speaker's, adds to them. */
+    perceptron(rows, name) {
       const { gelu } = ptb.tables();
       const end = gelu.length - 1;
-      const hidden = this.product(name + "up.weight", this.normalise(x));
-      for (let i = 0; i < hidden.length; i++) {
-        const y = hidden[i];
-        hidden[i] = y > 0 ? y - gelu[Math.min(end, rint(y / 16))] : 0 - gelu[Math.min(end, rint(-y / 16))];
+      const hidden = this.product(name + "up.weight", this.normalised(rows));
+      for (const row of hidden) {
+        for (let i = 0; i < row.length; i++) {
+          const y = row[i];
+          row[i] = y > 0 ? y - gelu[Math.min(end, rint(y / 16))] : 0 - gelu[Math.min(end, rint(-y / 16))];
+        }
+        this.trace?.(name + "gelu", row);
       }
-      this.trace?.(name + "gelu", hidden);
-      return this.product(name + "down.weight", hidden, x);
+      return this.product(name + "down.weight", hidden, rows);
     }
 
-    logits(x, book) {
-      const logits = ptb.multiply(this.heads[book], this.normalise(x), new Float64Array(this.vocabulary));
-      for (let i = 0; i < logits.length; i++) logits[i] = rint(logits[i] * TO_LOGIT);
+    logits(rows, book) {
+      const logits = ptb.multiplyAll(this.heads[book], this.normalised(rows));
+      for (const row of logits) for (let i = 0; i < row.length; i++) row[i] = rint(row[i] * TO_LOGIT);
       return logits;
     }
 
-    /** A matrix times activations, added to others where there are any: activations, saturated. */
-    product(name, x, added = null) {
-      const matrix = this.matrices[name];
-      const sums = ptb.multiply(matrix, x, new Float64Array(matrix.rows));
-      for (let i = 0; i < sums.length; i++) {
-        const sum = rint(sums[i] * TO_UNIT);
-        sums[i] = saturated(added === null ? sum : sum + added[i]);
-      }
-      return sums;
+    /** A matrix times each row of activations, added to other rows where there are any: activations, saturated. */
+    product(name, rows, added = null) {
+      return ptb.multiplyAll(this.matrices[name], rows).map((sums, row) => {
+        for (let i = 0; i < sums.length; i++) {
+          const sum = rint(sums[i] * TO_UNIT);
+          sums[i] = saturated(added === null ? sum : sum + added[row][i]);
+        }
+        return sums;
+      });
+    }
+
+    normalised(rows) {
+      return rows.map((row) => this.normalise(row));
     }
 
     /** x · √width / √(sum of squares): a root and a quotient both rounded down. */
@@ -166,40 +164,78 @@
       return out;
     }
 
-    /** Attention of one query over the first `count` rows of keys and values, head by head. Four rows are read at a
-     *  time; those beyond `count` weigh nothing. */
-    attend(query, keys, values, count) {
-      const { headWidth } = this;
+    /** Attention of each query over the first rows of keys and values, `seen` says how many, head by head. Eight rows are
+     *  read at a time; those beyond are read and weigh nothing. */
+    attend(queries, keys, values, seen) {
       const { width } = this.config;
-      const attended = new Float64Array(width);
-      const powers = new Float64Array(4 * Math.ceil(count / 4));
-      for (let head = 0; head < width; head += headWidth) {
-        for (let row = 0; row < count; row += 4) {
-          let [a, b, c, d] = [0, 0, 0, 0];
-          for (let i = head, p = row * width + head; i < head + headWidth; i++, p++) {
-            const x = query[i];
-            a += x * keys[p];
-            b += x * keys[p + width];
-            c += x * keys[p + 2 * width];
-            d += x * keys[p + 3 * width];
-          }
-          powers[row] = a;
-          powers[row + 1] = b;
-          powers[row + 2] = c;
-          powers[row + 3] = d;
+      const attended = queries.map(() => new Float64Array(width));
+      const powers = new Float64Array(seen[seen.length - 1] + 7);
+      for (let head = 0; head < width; head += this.headWidth) {
+        for (let i = 0; i < queries.length; i++) {
+          this.scores(queries[i], keys, head, seen[i], powers);
+          this.mix(powers, exponentiate(powers, seen[i]), values, head, seen[i], attended[i]);
         }
-        const total = exponentiate(powers, count);
-        for (let row = 0; row < count; row += 4) {
-          const [a, b, c, d] = [powers[row], powers[row + 1], powers[row + 2], powers[row + 3]];
-          if (a + b + c + d === 0) continue;
-          for (let i = head, p = row * width + head; i < head + headWidth; i++, p++) {
-            const sum = a * values[p] + b * values[p + width] + c * values[p + 2 * width];
-            attended[i] += sum + d * values[p + 3 * width];
-          }
-        }
-        for (let i = head; i < head + headWidth; i++) attended[i] = floored(attended[i], total);
       }
       return attended;
+    }
+
+    /** A head's scores of a query with `count` keys. */
+    scores(query, keys, head, count, scores) {
+      const { width } = this.config;
+      const end = head + this.headWidth;
+      for (let row = 0; row < count; row += 8) {
+        let a = 0;
+        let b = 0;
+        let c = 0;
+        let d = 0;
+        let e = 0;
+        let f = 0;
+        let g = 0;
+        let h = 0;
+        for (let i = head, p = row * width + head; i < end; i++, p++) {
+          const x = query[i];
+          a += x * keys[p];
+          b += x * keys[p + width];
+          c += x * keys[p + 2 * width];
+          d += x * keys[p + 3 * width];
+          e += x * keys[p + 4 * width];
+          f += x * keys[p + 5 * width];
+          g += x * keys[p + 6 * width];
+          h += x * keys[p + 7 * width];
+        }
+        scores[row] = a;
+        scores[row + 1] = b;
+        scores[row + 2] = c;
+        scores[row + 3] = d;
+        scores[row + 4] = e;
+        scores[row + 5] = f;
+        scores[row + 6] = g;
+        scores[row + 7] = h;
+      }
+    }
+
+    /** A head's values, each as often as its power of their total, into `out`. */
+    mix(powers, total, values, head, count, out) {
+      const { width } = this.config;
+      const end = head + this.headWidth;
+      for (let row = 0; row < count; row += 8) {
+        const a = powers[row];
+        const b = powers[row + 1];
+        const c = powers[row + 2];
+        const d = powers[row + 3];
+        const e = powers[row + 4];
+        const f = powers[row + 5];
+        const g = powers[row + 6];
+        const h = powers[row + 7];
+        if (a + b + c + d + e + f + g + h === 0) continue;
+        for (let i = head, p = row * width + head; i < end; i++, p++) {
+          const one = a * values[p] + b * values[p + width] + c * values[p + 2 * width] + d * values[p + 3 * width];
+          const other =
+            e * values[p + 4 * width] + f * values[p + 5 * width] + g * values[p + 6 * width] + h * values[p + 7 * width];
+          out[i] += one + other;
+        }
+      }
+      for (let i = head; i < end; i++) out[i] = floored(out[i], total);
     }
   };
 
@@ -243,14 +279,14 @@
   /** How many tokens maps of these sides hold. */
   const total = (sides) => sides.reduce((sum, side) => sum + side * side, 0);
 
-  /** Which token each row of a scale reads: its parent, the cell above it one scale coarser; the first reads none. */
-  function parents(sides, scale) {
-    if (scale === 0) return [-1];
+  /** Which token each row of a scale reads: its parent, the cell above it one scale coarser; the first reads none. The
+   *  scale is that which begins with token `first`. */
+  function parents(sides, first) {
+    if (first === 0) return [-1];
+    const scale = sides.findIndex((_, i) => first === total(sides.slice(0, i)));
     const [side, coarser] = [sides[scale], sides[scale - 1]];
-    const first = total(sides.slice(0, scale - 1));
     const above = (cell) => Math.floor((cell * coarser) / side);
-    const parent = (row, column) => first + above(row) * coarser + above(column);
+    const parent = (row, column) => first - coarser * coarser + above(row) * coarser + above(column);
     return Array.from({ length: side * side }, (_, i) => parent(Math.floor(i / side), i % side));
   }
-
 })((globalThis.ptb ??= {}));

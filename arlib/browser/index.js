@@ -18,8 +18,8 @@
 //   model.encode(picture, { label, onProgress })     -> { file, tokens, bits, ledger, reconstruction }
 //       `file` is what a .ptb file holds, `bits` what each token costs (Float64Array, by place), `ledger` as in
 //       info, `reconstruction` the picture that decoding gives. The picture has the model's size: see ptb.fit.
-//       `label` is a class, or the dial's setting, or null. `onProgress(done, passes)` is called after each token
-//       (or scale) is coded.
+//       `label` is a class, or the dial's setting, or null. `onProgress(done, length)` is called after each token
+//       is coded.
 //   model.decode(file, { onToken })                  -> { tokens, picture }
 //       `onToken(tokens, done)` is called after each pass, with the tokens known so far, -1 for those still to come:
 //       the same array each time, so copy what you keep. Throws for a file that is damaged, or not this model's.

@@ -1,5 +1,6 @@
-// Matrix products, where nearly all of the time goes: eight rows of a matrix are stored interleaved, and summed at once:
-// a processor that adds to one sum can begin with the next before it is done.
+// Matrix products, where nearly all of the time goes. A processor that adds to one sum can begin with the next before
+// it is done, so we add to many at once: of eight rows of a matrix, which are stored interleaved, with one vector, or of
+// four rows with four vectors, which reads each number of the matrix a quarter as often.
 "use strict";
 ((ptb) => {
   const ROWS = 8;
@@ -14,6 +15,17 @@
       for (let column = 0; column < columns; column++) packed[first + ROWS * column] = data[row * columns + column];
     }
     return { packed, rows, columns };
+  };
+
+  /** A packed matrix times each of a list of vectors, to a list of vectors. Each sum is summed column by column, so that
+   *  it is the same number whatever vectors come with it. */
+  ptb.multiplyAll = (matrix, vectors) => {
+    const out = [];
+    for (const _ of vectors) out.push(new Float64Array(matrix.rows));
+    const together = vectors.length - (vectors.length % 4);
+    for (let first = 0; first < together; first += 4) four(matrix, vectors, out, first);
+    for (let i = together; i < vectors.length; i++) ptb.multiply(matrix, vectors[i], out[i]);
+    return out;
   };
 
   /** A packed matrix times the vector x, into the vector `out`. Where all is integers whose sums stay below 2^53, every
@@ -51,4 +63,84 @@
     }
     return out;
   };
+
+  /** A packed matrix times four of a list of vectors, which are interleaved, too. */
+  function four({ packed, rows, columns }, vectors, out, first) {
+    const x = interleaved(vectors, first, columns);
+    const sums = new Float64Array(4 * rows + 16);
+    for (let row = 0; row < rows; row += 4) {
+      let v0a = 0;
+      let v0b = 0;
+      let v0c = 0;
+      let v0d = 0;
+      let v1a = 0;
+      let v1b = 0;
+      let v1c = 0;
+      let v1d = 0;
+      let v2a = 0;
+      let v2b = 0;
+      let v2c = 0;
+      let v2d = 0;
+      let v3a = 0;
+      let v3b = 0;
+      let v3c = 0;
+      let v3d = 0;
+      let p = (row - (row % ROWS)) * columns + (row % ROWS);
+      for (let i = 0; i < x.length; i += 4, p += ROWS) {
+        const v0 = x[i];
+        const v1 = x[i + 1];
+        const v2 = x[i + 2];
+        const v3 = x[i + 3];
+        const a = packed[p];
+        v0a += a * v0;
+        v1a += a * v1;
+        v2a += a * v2;
+        v3a += a * v3;
+        const b = packed[p + 1];
+        v0b += b * v0;
+        v1b += b * v1;
+        v2b += b * v2;
+        v3b += b * v3;
+        const c = packed[p + 2];
+        v0c += c * v0;
+        v1c += c * v1;
+        v2c += c * v2;
+        v3c += c * v3;
+        const d = packed[p + 3];
+        v0d += d * v0;
+        v1d += d * v1;
+        v2d += d * v2;
+        v3d += d * v3;
+      }
+      sums[4 * row + 0] = v0a;
+      sums[4 * row + 1] = v1a;
+      sums[4 * row + 2] = v2a;
+      sums[4 * row + 3] = v3a;
+      sums[4 * row + 4] = v0b;
+      sums[4 * row + 5] = v1b;
+      sums[4 * row + 6] = v2b;
+      sums[4 * row + 7] = v3b;
+      sums[4 * row + 8] = v0c;
+      sums[4 * row + 9] = v1c;
+      sums[4 * row + 10] = v2c;
+      sums[4 * row + 11] = v3c;
+      sums[4 * row + 12] = v0d;
+      sums[4 * row + 13] = v1d;
+      sums[4 * row + 14] = v2d;
+      sums[4 * row + 15] = v3d;
+    }
+    for (let v = 0; v < 4; v++) {
+      const vector = out[first + v];
+      for (let i = 0; i < rows; i++) vector[i] = sums[4 * i + v];
+    }
+  }
+
+  function interleaved(vectors, first, length) {
+    const all = new Float64Array(4 * length);
+    for (let v = 0; v < 4; v++) {
+      const vector = vectors[first + v];
+      for (let i = 0; i < length; i++) all[4 * i + v] = vector[i];
+    }
+    return all;
+  }
 })((globalThis.ptb ??= {}));

@@ -19,14 +19,12 @@
   /** A matrix applied to a vector that `gather(grid, row, column, into)` finds for each place of height × width. */
   function gathered(matrix, bias, height, width, grid, gather) {
     const out = ptb.gridOf(height, width, matrix.rows);
-    const vector = new Float64Array(matrix.columns);
+    const vectors = Array.from({ length: width }, () => new Float64Array(matrix.columns));
     for (let row = 0; row < height; row++) {
-      for (let column = 0; column < width; column++) {
-        gather(grid, row, column, vector);
-        const first = (row * width + column) * matrix.rows;
-        const sums = ptb.multiply(matrix, vector, out.data.subarray(first, first + matrix.rows));
-        for (let i = 0; i < sums.length; i++) sums[i] += bias[i];
-      }
+      vectors.forEach((vector, column) => gather(grid, row, column, vector));
+      ptb.multiplyAll(matrix, vectors).forEach((sums, column) => {
+        for (let i = 0; i < sums.length; i++) out.data[(row * width + column) * matrix.rows + i] = sums[i] + bias[i];
+      });
     }
     return out;
   }
@@ -89,7 +87,7 @@
     const bias = weights[`${name}.bias`].data;
     return (grid) => {
       const out = ptb.gridOf(grid.height * size, grid.width * size, colors);
-      const patches = ptb.eachPlace(grid, (vector) => ptb.multiply(matrix, vector, new Float64Array(area * colors)));
+      const patches = ptb.multiplyAll(matrix, ptb.eachPlace(grid, (vector) => vector));
       patches.forEach((patch, i) => {
         const [top, left] = [Math.floor(i / grid.width) * size, (i % grid.width) * size];
         patch.forEach((value, j) => {

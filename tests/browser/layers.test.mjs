@@ -19,7 +19,7 @@ test("every row of every layer of the twin is the same", () => {
   own.trace = (name, vector) => seen.push({ name, row: Array.from(vector) });
   twin.tokens.forEach((_, place) => {
     seen = [];
-    const logits = own.step(place ? twin.tokens[place - 1] : null, cache);
+    const [logits] = own.ask(twin.tokens, cache);
     seen.push({ name: "logits", row: Array.from(logits) });
     assert.equal(seen.length, twin.layers.length);
     twin.layers.forEach(({ name, rows }, layer) => {
@@ -30,6 +30,16 @@ test("every row of every layer of the twin is the same", () => {
       );
     });
   });
+});
+
+test("rows that are known ahead, many at once, give the same logits", () => {
+  const own = tinyCodec().codec.twin;
+  const { rows } = twin.layers.find(({ name }) => name === "logits");
+  const cache = own.newCache(null, twin.label);
+  const ahead = own.ask(twin.tokens, cache, twin.tokens.length);
+  assert.equal(ahead.length, Math.min(rows.length, 32));
+  ahead.forEach((logits, place) => assert.deepEqual(Array.from(logits), rows[place], `place ${place}`));
+  assert.deepEqual(Array.from(own.ask(twin.tokens, own.newCache(null, twin.label), 2)[2]), rows[2]);
 });
 
 test("every layer of the tokenizer gives the same numbers, to float32's last digits", () => {

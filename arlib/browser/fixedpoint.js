@@ -164,8 +164,8 @@
       return out;
     }
 
-    /** Attention of each query over the first rows of keys and values, `seen` says how many, head by head. Eight rows are
-     *  read at a time; those beyond are read and weigh nothing. */
+    /** Attention of each query over the first rows of keys and values, head by head; `seen` says how many. Eight rows
+     *  are read at a time; those beyond are read, too, and weigh nothing. */
     attend(queries, keys, values, seen) {
       const { width } = this.config;
       const attended = queries.map(() => new Float64Array(width));
@@ -229,10 +229,9 @@
         const h = powers[row + 7];
         if (a + b + c + d + e + f + g + h === 0) continue;
         for (let i = head, p = row * width + head; i < end; i++, p++) {
-          const one = a * values[p] + b * values[p + width] + c * values[p + 2 * width] + d * values[p + 3 * width];
-          const other =
-            e * values[p + 4 * width] + f * values[p + 5 * width] + g * values[p + 6 * width] + h * values[p + 7 * width];
-          out[i] += one + other;
+          const one = a * values[p] + b * values[p + width] + c * values[p + 2 * width];
+          const other = d * values[p + 3 * width] + e * values[p + 4 * width] + f * values[p + 5 * width];
+          out[i] += one + other + g * values[p + 6 * width] + h * values[p + 7 * width];
         }
       }
       for (let i = head; i < end; i++) out[i] = floored(out[i], total);

@@ -1,6 +1,6 @@
 // Matrix products, where nearly all of the time goes. A processor that adds to one sum can begin with the next before
-// it is done, so we add to many at once: of eight rows of a matrix, which are stored interleaved, with one vector, or of
-// four rows with four vectors, which reads each number of the matrix a quarter as often.
+// it is done, so we add to many at once: of eight rows of a matrix, which are stored interleaved, with one vector, or
+// of four rows with four vectors, which reads each number of the matrix a quarter as often.
 "use strict";
 ((ptb) => {
   const ROWS = 8;
@@ -17,8 +17,8 @@
     return { packed, rows, columns };
   };
 
-  /** A packed matrix times each of a list of vectors, to a list of vectors. Each sum is summed column by column, so that
-   *  it is the same number whatever vectors come with it. */
+  /** A packed matrix times each of a list of vectors, to a list of vectors. Each sum is summed column by column, so
+   *  that it is the same number whatever vectors come with it. */
   ptb.multiplyAll = (matrix, vectors) => {
     const out = [];
     for (const _ of vectors) out.push(new Float64Array(matrix.rows));

@@ -3,6 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+LAB_SETTINGS := .venv/share/jupyter/lab/settings
 NOTEBOOKS := $(wildcard book/*.ipynb)
 CIFAR10 := $(or $(ARLIB_DATA),data)/cifar10
 
@@ -29,7 +30,10 @@ help:
 	@echo "make lock       write the versions of all that is installed to constraints.txt"
 	@echo "make cifar10    fetch the pictures of CIFAR-10 (139 MB) into data/cifar10"
 
+# Without that setting JupyterLab asks at its first start whether it may show the news of its project.
 lab: $(INSTALLED)
+	@mkdir -p $(LAB_SETTINGS)
+	@echo '{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}' > $(LAB_SETTINGS)/overrides.json
 	@$(BIN)/jupyter trust $(NOTEBOOKS) > /dev/null
 	@echo "JupyterLab opens the tour in your browser; if it does not, open the address that it prints below. Ctrl-C ends it."
 	@$(BIN)/jupyter lab --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \

@@ -194,6 +194,10 @@ def test_drawings_and_a_figure_that_answers_without_the_kernel(chapter: Page) ->
     before = figure.text_content()
     figure.locator("input[type=radio]").nth(1).click()
     assert figure.text_content() != before
+    slider = figure.locator("input[type=range]")
+    value = float(slider.input_value())
+    slider.press("ArrowLeft")  # elsewhere in a notebook arrows choose a cell
+    assert abs(float(slider.input_value()) - value) == 1
 
 
 def test_a_control_asks_the_kernel(chapter: Page) -> None:

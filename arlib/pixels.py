@@ -58,8 +58,8 @@ def to_srgb(opened: Image.Image, grey: bool) -> Image.Image:
     image = opened if turn is None else opened.transpose(turn)
     if image.mode.startswith("I") or image.mode == "F":
         image = _levels(image)
-    # Of these Pillow knows one way alone: the alpha is taken out of the colors.
-    image = image.convert({"RGBa": "RGBA", "La": "LA"}.get(image.mode, image.mode))
+    if image.mode == "La":  # from which Pillow knows one way alone: the alpha is taken out of the levels
+        image = image.convert("LA")
     profile = opened.info.get("icc_profile")
     if image.has_transparency_data:
         image = image.convert("RGBA")
@@ -68,6 +68,8 @@ def to_srgb(opened: Image.Image, grey: bool) -> Image.Image:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), colours)
     else:
         image = _profiled(image.convert("RGB") if image.mode == "P" else image, profile)
+    if image.mode == "LAB":  # from which Pillow knows no way to gray
+        image = image.convert("RGB")
     return image.convert("L" if grey else "RGB")
 
 
@@ -84,20 +86,15 @@ def _levels(image: Image.Image) -> Image.Image:
 
 def _profiled(image: Image.Image, content: bytes | None) -> Image.Image:
     """The image as its ICC profile means it, in sRGB; as it is where there is none that can be used."""
-    srgb: Any = ImageCms.createProfile("sRGB")
-    profile: Any = ImageCms.createProfile("LAB") if image.mode == "LAB" else None
-    if content:
-        try:
-            profile = ImageCms.ImageCmsProfile(io.BytesIO(content))
-            if "sRGB" in ImageCms.getProfileDescription(profile):
-                return image  # the profile that everybody means: not a level is to change
-            if SPACES.get(profile.profile.xcolor_space) != image.mode:
-                profile = None
-        except (OSError, ImageCms.PyCMSError):
-            profile = None
-    if profile is None:
+    if not content:
         return image
     try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(content))
+        # Of the profile that everybody means, not a level is to change.
+        known = "sRGB" in ImageCms.getProfileDescription(profile)
+        if known or SPACES.get(profile.profile.xcolor_space) != image.mode:
+            return image
+        srgb: Any = ImageCms.createProfile("sRGB")
         return ImageCms.profileToProfile(image, profile, srgb, outputMode="RGB") or image
-    except ImageCms.PyCMSError:
+    except (OSError, ImageCms.PyCMSError):
         return image

@@ -125,13 +125,43 @@ def test_a_profile_is_converted_and_that_of_srgb_changes_nothing(tmp_path):
     assert level(tmp_path / "srgb.png") == list(colour)
     # Red and green exchanged: the colorants of sRGB under each other's names.
     red, green = srgb.index(b"rXYZ"), srgb.index(b"gXYZ")
-    swapped = bytearray(srgb.replace(b"s\0R\0G\0B", b"s\0W\0A\0P").replace(b"sRGB", b"sWAP", 0))
+    swapped = bytearray(srgb)
     swapped[red : red + 4], swapped[green : green + 4] = b"gXYZ", b"rXYZ"
+    Image.new("RGB", SIZE, colour).save(tmp_path / "named srgb.png", icc_profile=bytes(swapped))
+    assert level(tmp_path / "named srgb.png") == list(colour)  # by its name: no two makers' numbers are the same
+    swapped = swapped.replace(b"s\0R\0G\0B", b"s\0W\0A\0P")
     Image.new("RGB", SIZE, colour).save(tmp_path / "swapped.png", icc_profile=bytes(swapped))
     found = level(tmp_path / "swapped.png")
     assert max(abs(one - other) for one, other in zip(found, (100, 200, 50), strict=True)) <= 2
     Image.new("RGBA", SIZE, (*colour, 255)).save(tmp_path / "alpha.png", icc_profile=bytes(swapped))
     assert level(tmp_path / "alpha.png") == found
+    Image.new("RGB", SIZE, colour).quantize(2).save(tmp_path / "palette.png", icc_profile=bytes(swapped))
+    assert level(tmp_path / "palette.png") == found
+
+
+def test_a_profile_of_greys_is_converted(tmp_path):
+    """The smallest profile: grays whose levels are proportional to their light."""
+    white = b"XYZ " + struct.pack(">I3i", 0, 63190, 65536, 54061)  # D50, as every profile's light is
+    tags = {
+        b"wtpt": white,
+        b"kTRC": b"curv" + bytes(8),
+        b"desc": b"desc" + struct.pack(">II", 0, 7) + b"linear" + bytes(79),
+    }
+    start, listed = 128 + 4 + 12 * len(tags), b""
+    for name, content in tags.items():
+        listed += name + struct.pack(">II", start, len(content))
+        start += len(content)
+    head = struct.pack(">III", start, 0, 0x02100000) + b"mntrGRAYXYZ " + bytes(12) + b"acsp" + bytes(28) + white[8:]
+    profile = head + bytes(48) + struct.pack(">I", len(tags)) + listed + b"".join(tags.values())
+    Image.new("L", SIZE, 128).save(tmp_path / "a.png", icc_profile=profile)
+    expected = 255 * (1.055 * (128 / 255) ** (1 / 2.4) - 0.055)  # the curve of sRGB
+    assert level(tmp_path / "a.png", channels=1)[0] == pytest.approx(expected, abs=1)
+    assert level(tmp_path / "a.png") == pytest.approx([expected] * 3, abs=1)
+
+
+def test_white_shows_through_what_is_partly_transparent(tmp_path):
+    Image.new("RGBA", SIZE, (200, 100, 50, 51)).save(tmp_path / "a.png")
+    assert level(tmp_path / "a.png") == pytest.approx([255 - 55 / 5, 255 - 155 / 5, 255 - 205 / 5], abs=1)
 
 
 @pytest.mark.parametrize(
@@ -140,6 +170,9 @@ def test_a_profile_is_converted_and_that_of_srgb_changes_nothing(tmp_path):
 def test_a_profile_that_cannot_be_meant_is_left_aside(tmp_path, profile):
     Image.new("RGB", SIZE, (200, 100, 50)).save(tmp_path / "a.png", icc_profile=profile)
     assert level(tmp_path / "a.png") == [200, 100, 50]
+    Image.new("LAB", SIZE, (137, 128, 128)).save(tmp_path / "a.tif", icc_profile=profile)
+    assert level(tmp_path / "a.tif") == pytest.approx([128] * 3, abs=3)
+    assert level(tmp_path / "a.tif", channels=1) == pytest.approx([128], abs=3)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -166,7 +199,7 @@ def test_an_odd_tag_of_exif_does_not_keep_a_picture_from_being_turned(tmp_path):
 
 @pytest.mark.parametrize(
     "error",
-    [TypeError("odd"), struct.error("odd"), RuntimeError("odd"), MemoryError(), IndexError("odd"), AssertionError()],
+    [TypeError("odd"), struct.error("odd"), RuntimeError("odd."), MemoryError(), IndexError("odd"), AssertionError()],
 )
 def test_whatever_a_decoder_raises_is_one_error_that_names_the_file(tmp_path, monkeypatch, error):
     Image.new("RGB", SIZE).save(tmp_path / "a.png")
@@ -175,7 +208,7 @@ def test_whatever_a_decoder_raises_is_one_error_that_names_the_file(tmp_path, mo
         raise error
 
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", fail)
-    with pytest.raises(data.DataError, match=r"a\.png cannot be read as an image: (odd|MemoryError|AssertionError)\."):
+    with pytest.raises(data.DataError, match=r"a\.png cannot be read as an image: (odd|MemoryError|AssertionError)\.$"):
         data.read_image(tmp_path / "a.png")
 
 

@@ -172,6 +172,28 @@ def test_carry_by_hand() -> None:
     assert decode(payload, tables) == symbols
 
 
+def test_the_smallest_step_above_a_carry_by_hand() -> None:
+    """low may end one unit of 2^-72 above 1/256, after a carry: then even a whole further byte is the shortest way.
+
+    With u = floor(2^64 / 3802369) and v = floor(256 * 12874 u / 3295743), 256 * 14853 u + v is 2^64 + 1.
+    """
+    first = np.array([14853, 12874, 3802369 - 14853 - 12874])
+    symbols, tables = [1, 1], [first, np.array([1, 3295743 - 1])]
+    low, _ = final_interval(symbols, tables)
+    assert low == Fraction(1, 256) + Fraction(1, 2**72)
+    assert encode(symbols, tables) == shortest(*final_interval(symbols, tables)) == bytes([1, 1])
+    assert decode(bytes([1, 1]), tables) == symbols
+
+
+def test_a_longer_payload_of_the_same_message_is_refused_by_hand() -> None:
+    """The middle symbol has [1/2 - 300/2^24, 1/2 + 1/2^24): 1/2 is inside, and so is 1/2 - 256/2^24."""
+    table = np.array([2**23 - 300, 301, 2**23 - 1])
+    assert encode([1], [table]) == b"\x80"
+    assert decode_unchecked(b"\x7f\xff", [table]) == [1]
+    with pytest.raises(RangeCoderError, match="not the one that these tables"):
+        decode(b"\x7f\xff", [table])
+
+
 # ---- Every message --------------------------------------------------------------------------------------------------
 
 

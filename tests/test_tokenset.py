@@ -80,6 +80,7 @@ def test_every_damage_is_told(tmp_path):
         whole[:4] + b"\x03" + whole[5:]: "version 3",
         whole[:4] + b"\x02" + whole[5:]: "damaged",
         whole[:20]: "not a data set of tokens",
+        whole[:6]: "it ends in its header",
         b"": "not a data set of tokens",
         b"JPEG" + whole[4:]: "not a data set of tokens",
     }.items():
@@ -108,7 +109,7 @@ def test_a_header_that_describes_no_data_set_is_one_clear_error(tmp_path, place,
     tokenset.write(path, torch.randint(1024, (2, 3, 4, 2)), 1024, HASH, torch.tensor([0, 1]))
     whole = path.read_bytes()
     path.write_bytes(whole[:place] + struct.pack("<H", value) + whole[place + 2 :])
-    with pytest.raises(DataError, match="damaged"):
+    with pytest.raises(DataError, match="its tokens do not match" if place == 16 else "its header speaks of"):
         tokenset.read(path)
     if place < 16:
         tokenset.write(path, torch.randint(1024, (2, 3, 4)), 1024, HASH)
@@ -125,6 +126,8 @@ def test_what_is_no_set_of_tokens_is_refused(tmp_path):
             tokenset.write(tmp_path / "a.tokens", grids, 1024, HASH)
     with pytest.raises(DataError, match="18 bits"):
         tokenset.write(tmp_path / "a.tokens", zeros, 2**19, HASH)
+    with pytest.raises(DataError, match="65,535 tokens at most"):
+        tokenset.write(tmp_path / "a.tokens", torch.zeros(1, 65536, dtype=torch.int64), 1024, HASH)
     for labels in (torch.tensor([0]), torch.tensor([0, 255]), torch.tensor([-2, 0])):
         with pytest.raises(DataError, match="one label for each of the 2 grids"):
             tokenset.write(tmp_path / "a.tokens", zeros, 1024, HASH, labels)
@@ -191,3 +194,20 @@ def test_more_tokens_than_are_packed_at_a_time(tmp_path):
     tokenset.write(tmp_path / "a.tokens", grids, 1024, HASH)
     assert torch.equal(tokenset.read(tmp_path / "a.tokens").grids, grids)
     assert (tmp_path / "a.tokens").read_bytes()[32:] == packing.pack(grids.flatten(), 10)
+
+
+def test_the_longest_sequence_and_a_checksum_computed_in_parts(tmp_path, monkeypatch):
+    longest = torch.arange(65535)[None] % 1024
+    monkeypatch.setattr(tokenset, "CHECKED_AT_ONCE", 1000)
+    tokenset.write(tmp_path / "a.tokens", longest, 1024, HASH)
+    content = (tmp_path / "a.tokens").read_bytes()
+    assert content[32:36] == zlib.crc32(content[36:]).to_bytes(4, "little")
+    assert torch.equal(tokenset.read(tmp_path / "a.tokens").grids, longest)
+
+
+def test_a_mapped_file_cannot_be_written_to(tmp_path):
+    tokenset.write(tmp_path / "a.tokens", torch.zeros(1, 3, 4, dtype=torch.int64), 1024, HASH)
+    grids = tokenset.mapped(tmp_path / "a.tokens").grids
+    assert isinstance(grids, packing.PackedGrids)
+    with pytest.raises(ValueError, match="read-only"):
+        grids.packed[0] = 1

@@ -106,8 +106,12 @@ def test_tables_are_the_committed_ones():
 # ---- an oracle of big integers ----
 
 
-def oracle(prior: Prior, tokens: list[int], order: list[int], label: int = -1) -> list[list[int]]:
-    """The twin's logits of one sequence, from the rule alone: lists of Python integers, in loops."""
+def oracle(prior: Prior, tokens: list[int], order: list[int], label: int = -1) -> tuple[list[list[int]], int]:
+    """The twin's logits of one sequence, from the rule alone: lists of Python integers, in loops.
+
+    And how many activations saturated.
+    """
+    clamps = 0
     state = {name: weight.float().double().tolist() for name, weight in prior.state_dict().items()}
     config = prior.config
     width, heads = config["width"], config["heads"]
@@ -121,6 +125,8 @@ def oracle(prior: Prior, tokens: list[int], order: list[int], label: int = -1) -
         return round(Fraction(x, 2**unit))
 
     def saturate(x):
+        nonlocal clamps
+        clamps += abs(x) > largest
         return max(-largest, min(largest, x))
 
     def activations(values):
@@ -191,7 +197,7 @@ def oracle(prior: Prior, tokens: list[int], order: list[int], label: int = -1) -
         for x in after:
             hidden = gelu([saturate(a) for a in product(up, norm(x), 16)])
             stream.append([saturate(a + b) for a, b in zip(x, product(down, hidden, 16), strict=True)])
-    return [product(matrix("head", "norm"), norm(x), 20) for x in stream]
+    return [product(matrix("head", "norm"), norm(x), 20) for x in stream], clamps
 
 
 CONFIGS = [
@@ -201,7 +207,7 @@ CONFIGS = [
     {"width": 18, "heads": 3, "depth": 1},  # a head of 6, whose root no power of two tells
     {"scale": 0.02},  # as before training
     {"scale": 1.0},  # attention to one token only, deep into the tables' ends
-    {"scale": 2.5},  # saturates
+    {"scale": 2.5, "classes": 3},  # saturates
     {"classes": 3},
     {"any_order": True, "classes": 2},
     {"any_order": True, "positions": False, "depth": 1},
@@ -226,16 +232,30 @@ def test_forward_and_step_equal_the_oracle(config):
     prior = build(**config)
     twin, tokens = Twin(prior), sequences(2, prior.length)
     order, label = where(prior, 2)
-    assert (twin.count_clamps(tokens, order, label) > 0) == (config.get("scale") == 2.5)
     logits = twin(tokens, order, label)
     assert logits.dtype == torch.int64
     places = torch.arange(prior.length).expand(2, -1) if order is None else order
     labels = [-1, -1] if label is None else label.tolist()
-    assert logits.tolist() == [
-        oracle(prior, *sample) for sample in zip(tokens.tolist(), places.tolist(), labels, strict=True)
-    ]
+    known = [oracle(prior, *sample) for sample in zip(tokens.tolist(), places.tolist(), labels, strict=True)]
+    assert logits.tolist() == [rows for rows, _ in known]
+    clamps = sum(count for _, count in known)
+    assert twin.count_clamps(tokens, order, label) == clamps
+    assert (clamps > 0) == (config.get("scale") == 2.5)
     if prior.shift and prior.scales is None:
         assert torch.equal(step_by_step(twin, tokens, order, label), logits)
+
+
+def test_norms_at_the_edges_of_their_roundings():
+    """Where the epsilon's last unit makes a sum a square, and where a quotient not rounded down leads past a half."""
+    twin = Twin(build(width=18, heads=3))
+    for first, second, square in ((9, 1, 220**2), (3315330, 1541323, None), (-4074123, 4049543, None)):
+        column = [first, second, *[0] * 16]
+        whole = first**2 + second**2 + 18 * 2**28 // 100_000
+        assert square in (None, whole)
+        expected = [round(Fraction(a * (math.isqrt(18 << 96) // math.isqrt(whole)), 2**34)) for a in column]
+        x = torch.tensor([[column]], dtype=torch.float64)
+        assert twin._normalise(x).flatten().tolist() == expected
+        assert twin._step_normalise(x[0].T.numpy()).flatten().tolist() == expected
 
 
 @pytest.mark.parametrize("heads", [8, 10])
@@ -437,6 +457,10 @@ def test_sampling(config):
 def test_bounds_hold_with_every_activation_at_the_clamp():
     twin = Twin(build())
     assert max(twin.bounds.values()) < EXACT
+    squares = 16 * LARGEST**2 + 16 * 2**28 // 100_000
+    assert twin.bounds["squares in a norm"] > squares
+    # Of √width by a root, what the proposal times the root can reach: one more than the quotient may be proposed.
+    assert twin.bounds["normalised values"] > math.isqrt(16 << 96) + math.isqrt(squares)
     for name, weight in twin.weights.items():
         if weight.dim() == 2 and name not in ("embedding.weight", "positions"):
             rows = [[abs(int(value)) for value in row] for row in weight.tolist()]
@@ -684,8 +708,9 @@ def test_bad_orders_and_labels():
 
 def test_no_tokens():
     twin = Twin(build())
-    assert twin(torch.zeros((3, 0), dtype=torch.int64)).shape == (3, 0, VOCABULARY)
-    assert twin(torch.zeros((0, 3), dtype=torch.int64)).shape == (0, 3, VOCABULARY)
+    for shape in ((3, 0), (0, 3)):
+        logits = twin(torch.zeros(shape, dtype=torch.int64))
+        assert (logits.shape, logits.dtype) == ((*shape, VOCABULARY), torch.int64)
 
 
 def test_step_at_the_wrong_time():

@@ -93,9 +93,11 @@ def test_a_sequence_that_ends_inside_a_place_has_the_rows_of_the_whole_one():
         torch.testing.assert_close(prior(tokens[:, :length]), prior(tokens)[:, :length], rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("label", [None, torch.tensor([1, -1, 2])])
-def test_the_twin_is_the_same_integers_forward_and_in_steps_and_near_the_prior(label):
-    prior, tokens = build(classes=3), sequences()
+@pytest.mark.parametrize(
+    ("label", "books"), [(None, BOOKS), (torch.tensor([1, -1, 2]), BOOKS), (torch.tensor([1, -1, 2]), 2)]
+)
+def test_the_twin_is_the_same_integers_forward_and_in_steps_and_near_the_prior(label, books):
+    prior, tokens = build(classes=3, codebooks=books), sequences()
     twin = Twin(prior)
     whole = twin(tokens, label=label)
     assert torch.equal(whole, stepped(twin, tokens, label))

@@ -34,6 +34,7 @@ TRIED_BY = {
     "codec": ["test_codec", "test_codec_relatives"],
     "container": ["test_codec", "test_chapter12"],
     "data": ["test_data", "test_folders"],
+    "fixedpoint": ["test_fixedpoint", "test_speaker"],
     "losses": ["test_training"],
     "optimizers": ["test_training"],
     "packing": ["test_tokenset"],

@@ -87,9 +87,9 @@ def generate(
 
     The same seed gives the same sequences whatever the batch size, up to the last bits of float arithmetic.
 
-    What is kept: `beginning`, `(t,)` for all or `(count, t)` for each, the first tokens; or `known (T,)`, tokens by
-    place with -1 where one is to be drawn. A prior of any order reads all that is known first, wherever it lies. A
-    prior of one order meets it on its way: what it draws before that knows nothing of it.
+    What is kept: `beginning`, `(t,)` for all or `(count, t)` for each, the first tokens; or `known`, `(T,)` or
+    `(count, T)`, tokens by place with -1 where one is to be drawn. A prior of any order reads all that is known first,
+    wherever it lies. A prior of one order meets it on its way: what it draws before that knows nothing of it.
 
     How it is spoken: `order`, `(T,)` or `(count, T)`, for a prior of any order (raster order without it); `label`, a
     class for all or `(count,)` of them, -1 for none; `guidance` as in `guide`; `at_once`, how many places a prior of
@@ -137,7 +137,7 @@ def speak(
     drawn: Callable,
     guidance: float,
     conditions: dict,
-    at_once: int = 1,
+    at_once: int,
 ) -> torch.Tensor:
     """Complete `kept (B, T)`, in reading order, -1 where a token is missing, drawing token t with `uniform[:, t]`."""
     tokens = kept.clamp(min=0)

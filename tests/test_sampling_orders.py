@@ -113,13 +113,14 @@ def test_what_is_known_is_kept_and_the_rest_follows_from_it(known):
     assert near(shares(tokens), expected / expected.sum())
 
 
-def test_a_prior_of_one_order_draws_first_what_it_should_have_known():
+@pytest.mark.parametrize("token", [0, 1])
+def test_a_prior_of_one_order_draws_first_what_it_should_have_known(token):
     prior = Exact()
     prior.config = {}
-    tokens = generate(prior, COUNT, known=torch.tensor([-1, -1, 1]), batch_size=COUNT)
-    assert (tokens[:, 2] == 1).all()
+    tokens = generate(prior, COUNT, known=torch.tensor([-1, -1, token]), batch_size=COUNT)
+    assert (tokens[:, 2] == token).all()
     expected = torch.zeros(2, 2, 2, dtype=torch.float64)
-    expected[..., 1] = prior.law[-1].sum(-1)  # the first two as if nothing were known
+    expected[..., token] = prior.law[-1].sum(-1)  # the first two as if nothing were known
     assert near(shares(tokens), expected)
 
 
@@ -134,6 +135,33 @@ def test_places_of_one_pass_do_not_know_each_other(at_once, passes):
     assert near(found, {1: law, 2: pair, 3: independent}[at_once])
     assert prior.caches[0].passes == passes
     assert not near(law, independent)
+
+
+def test_each_sequence_may_know_something_else():
+    known = torch.tensor([[1, -1, -1], [-1, 0, -1], [-1, -1, -1], [0, 1, 0]]).repeat(COUNT // 2, 1)
+    prior = Exact()
+    tokens = generate(prior, len(known), known=known, batch_size=len(known))
+    assert torch.equal(tokens[known >= 0], known[known >= 0])
+    law = prior.law[-1]
+    for found, expected in (
+        (shares(tokens[::4])[1], law[1] / law[1].sum()),
+        (shares(tokens[1::4])[:, 0], law[:, 0] / law[:, 0].sum()),
+        (shares(tokens[2::4]), law),
+    ):
+        assert (found - expected).abs().max() < 1.5 * TOLERANCE  # of half as many samples
+    nothing = torch.zeros(0, dtype=torch.int64)
+    assert torch.equal(generate(Exact(), 9, beginning=nothing), generate(Exact(), 9))
+
+
+@pytest.mark.parametrize("token", [0, 1])
+def test_places_of_one_pass_know_what_was_known(token):
+    prior = Exact()
+    found = shares(generate(prior, COUNT, known=torch.tensor([-1, token, -1]), at_once=2, batch_size=COUNT))
+    given = prior.law[-1][:, token] / prior.law[-1][:, token].sum()
+    expected = torch.zeros(2, 2, 2, dtype=torch.float64)
+    expected[:, token] = torch.outer(given.sum(1), given.sum(0))
+    assert near(found, expected)
+    assert prior.caches[0].passes == 2  # one reads the start, the other what is known
 
 
 def test_the_toy_of_two_pictures_drawn_at_once_is_wrong_half_of_the_time():
@@ -155,12 +183,13 @@ def test_guidance_by_hand():
 
 
 @pytest.mark.parametrize("at_once", [1, 3])
-def test_guided_samples_follow_the_guided_law_of_the_first_token(at_once):
-    prior = Exact()
-    tokens = generate(prior, COUNT, label=0, guidance=3.0, at_once=at_once, batch_size=COUNT)
-    with_label, without = (prior.law[which].sum((1, 2)) for which in (0, -1))
+@pytest.mark.parametrize("first", [0, 2])
+def test_guided_samples_follow_the_guided_law_of_the_first_token(at_once, first):
+    prior, order = Exact(), torch.tensor([first, 1, 2 - first])
+    tokens = generate(prior, COUNT, label=0, guidance=3.0, at_once=at_once, batch_size=COUNT, order=order)
+    with_label, without = (prior.law[which].sum((1, 2 - first)) for which in (0, -1))
     powers = without * (with_label / without) ** 3
-    assert abs((tokens[:, 0] == 1).double().mean() - powers[1] / powers.sum()) < TOLERANCE
+    assert abs((tokens[:, first] == 1).double().mean() - powers[1] / powers.sum()) < TOLERANCE
     assert len(prior.caches) == 2  # one with the label, one without
 
 
@@ -181,6 +210,19 @@ def test_a_prior_of_scales_draws_a_scale_from_the_scales_before_it():
     assert again[0].tolist() == tokens[0].tolist()
     assert (again[:, :5] == tokens[0, :5]).all()
     assert not torch.equal(generate(Watched(), 5, seed=3, label=2, guidance=9.0), tokens)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("guidance", [1.0, 9.0])
+def test_a_greedy_prior_of_scales_says_what_its_rows_find_most_probable(guidance):
+    torch.manual_seed(1)
+    prior = Prior(7, 21, 16, 2, 2, classes=3, scales=(1, 2, 4)).eval()
+    for parameter in prior.parameters():
+        torch.nn.init.normal_(parameter)
+    label = torch.arange(3)
+    tokens = generate(prior, 3, top_k=1, label=label, guidance=guidance)
+    logits = guide(prior(tokens, label=label), prior(tokens), guidance)
+    assert torch.equal(tokens, logits.argmax(-1))
+    assert tokens[:, 0].any()
 
 
 @pytest.mark.parametrize(
@@ -221,3 +263,5 @@ def test_a_real_prior_of_any_order_speaks_alike_by_steps_and_by_asking():
     prefix = generate(prior, 8, label=1, beginning=torch.tensor([3, 2, 5]), order=torch.tensor([0, 5, 3, 4, 1, 2]))
     assert torch.equal(slow, prefix)  # what is known is read first, and the rest comes in the order asked for
     assert math.prod(generate(prior, 8, label=1, known=known, at_once=6).shape) == 48
+    at_once, in_steps = (generate(prior, 8, label=1, order=order, at_once=some) for some in (6, 1))
+    assert torch.equal(at_once[:, 4], in_steps[:, 4])  # the place asked after first, before anything was read

@@ -82,6 +82,10 @@ def test_probabilities_worked_out_by_hand():
     # top_k first, then top_p of what is left: of 0.625 and 0.375 the first alone reaches 0.6.
     assert probabilities(logits, top_k=2, top_p=0.6).tolist() == [1, 0, 0, 0]
     assert probabilities(logits, top_k=99, top_p=1.0).tolist() == pytest.approx([0.5, 0.3, 0.15, 0.05])
+    # Of four equal ones, top_k keeps all, as they tie; the first two reach exactly one half.
+    equal = torch.zeros(2, 4)
+    assert probabilities(equal, top_k=2).tolist() == [[0.25] * 4] * 2
+    assert probabilities(equal, top_p=0.5).tolist() == [[0.5, 0.5, 0, 0]] * 2
 
 
 @given(

@@ -43,7 +43,7 @@ CAUSES = {
     "asked for no place": "the places asked for come one late (order[t - 1]), are shifted along with the tokens, or are"
     " missing",
     "token sits nowhere": "the table of the places where tokens sit is missing, or comes one late",
-    "one order for all": "the sequences of a batch have orders of their own; this one reads those of its neighbours",
+    "one order for all": "the sequences of a batch have orders of their own; this one reads those of its neighbors",
     "tables exchanged": "`step` looks up in `places` where forward looks up in `positions`, and the other way round",
     # Of scales, where all tokens of a scale are predicted at once:
     "scale sees itself": "a mask that is one scale off, or a row that reads token t or t - 1 in place of its parent",

@@ -4,22 +4,16 @@
   const models = {};
   let original = null; // the picture that was read last, in its own size
 
-  // A picture of tokens of which the rest is still to come: what is not known is gray.
-  const soFar = (model, tokens) => {
-    const [height, width] = model.grid;
-    const codebooks = model.length / (height * width);
-    const picture = model.paint(tokens.map((token) => Math.max(token, 0)));
-    const size = picture.height / height;
-    for (let place = 0; place < height * width; place++) {
-      if (tokens[(place + 1) * codebooks - 1] >= 0) continue;
-      const [top, left] = [Math.floor(place / width) * size, (place % width) * size];
-      for (let row = top; row < top + size; row++) {
-        const first = 3 * (row * picture.width + left);
-        picture.data.fill(128, first, first + 3 * size);
-      }
-    }
-    return picture;
+  // The rows of places that are known, painted by the codec; the rest of the picture is gray.
+  const soFar = (model, tokens, rows) => {
+    const [places, width] = model.grid;
+    const top = model.codec.tokenizer.decode(tokens.slice(0, (tokens.length / places) * rows), rows, width);
+    const data = new Uint8Array((top.data.length / rows) * places).fill(128);
+    data.set(top.data);
+    return { ...top, height: (top.height / rows) * places, data };
   };
+
+  const shown = (height) => [Math.round(height / 3), Math.round((2 * height) / 3)];
 
   const bytesOf = (base64) => Uint8Array.fromBase64?.(base64) ?? Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
 
@@ -57,15 +51,14 @@
   addEventListener("message", async ({ data }) => {
     const tell = {
       progress: (done, total) => done % 20 === 0 && postMessage({ kind: "progress", done, total }),
-      // Each place as soon as its first token is known, and twice what the codec makes of all so far, which takes time.
+      // Each place as soon as its first token is known, and twice what the codec makes of the rows so far, which takes time.
       tokens: (model) => (tokens, done) => {
         const codebooks = model.length / (model.grid[0] * model.grid[1]);
         const place = Math.floor((done - 1) / codebooks);
         if ((done - 1) % codebooks === 0) postMessage({ kind: "token", place, token: tokens[done - 1] });
         if (done % 20 === 0) postMessage({ kind: "progress", done, total: model.length });
-        if (done === model.length / 3 || done === (2 * model.length) / 3) {
-          postMessage({ kind: "picture", picture: soFar(model, tokens) });
-        }
+        const rows = (done / model.length) * model.grid[0];
+        if (shown(model.grid[0]).includes(rows)) postMessage({ kind: "picture", picture: soFar(model, tokens, rows) });
       },
     };
     try {

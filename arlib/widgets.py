@@ -16,8 +16,8 @@ from IPython.display import HTML
 FIGURES = Path(__file__).resolve().parent / "figures"
 
 # The source is imported from a Blob, so that no file beside the page is needed. Where scripts do not run (a notebook
-# that is not trusted) the words in the div are all there is to see. Arrow keys stay in the figure: JupyterLab would choose
-# another cell with them, and no slider would move.
+# that is not trusted) the words in the div are all there is to see. Arrow keys stay in the figure: with them JupyterLab
+# would choose another cell, and no slider would move.
 PAGE = """<div class="ptb-figure" id="{id}" data-figure="{name}" role="group" aria-label="{words}"><p>{words}</p></div>
 <style>{style}</style>
 <script type="module">

@@ -131,8 +131,9 @@ def difference(room: str, name: str) -> str:
 def mutmut() -> None:
     """mutmut's own command line, with a choice of its changes."""
     from mutmut.__main__ import cli
-    from mutmut.mutation import mutators
+    from mutmut.mutation import mutators as known
 
+    mutators: Any = known
     whole = {operator.__name__: operator for _, operator in mutators.mutation_operators}
 
     def arguments(node: Any) -> Iterator[Any]:

@@ -141,8 +141,8 @@
     }
 
     /** The tokens that the twin speaks, after each of its passes: `choose(logits, place)` says which each of them is.
-     *  The same `Int32Array` each time, by place, -1 where none is yet. Whoever knows which they will be, `known`, by
-     *  place, gets them faster. */
+     *  The same `Int32Array` each time, by place, -1 where none is yet. An encoder knows them all, by place: with
+     *  `known` the twin takes many at once. */
     *spoken(label, choose, known = null) {
       const cache = this.twin.newCache(this.order, label ?? -1);
       const tokens = new Int32Array(this.length).fill(-1);

@@ -52,8 +52,8 @@
     }
 
     /** The logits of the next tokens, integers in units of 2^-10, an array `(V,)` for each: all of the next scale for a
-     *  prior of scales, else one, or up to AHEAD where more of `tokens` are `known` than those before them. They are in
-     *  reading order. */
+     *  prior of scales, else one, or up to AHEAD where more tokens are known than were read. `tokens` are in
+     *  reading order, and the first `known` of them are known. */
     ask(tokens, cache, known = cache.read) {
       if (this.codebooks > 1) return [this.say(tokens, cache)];
       const { scales } = this.config;

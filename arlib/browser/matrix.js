@@ -20,8 +20,7 @@
   /** A packed matrix times each of a list of vectors, to a list of vectors. Each sum is summed column by column, so
    *  that it is the same number whatever vectors come with it. */
   ptb.multiplyAll = (matrix, vectors) => {
-    const out = [];
-    for (const _ of vectors) out.push(new Float64Array(matrix.rows));
+    const out = vectors.map(() => new Float64Array(matrix.rows));
     const together = vectors.length - (vectors.length % 4);
     for (let first = 0; first < together; first += 4) four(matrix, vectors, out, first);
     for (let i = together; i < vectors.length; i++) ptb.multiply(matrix, vectors[i], out[i]);

@@ -6,14 +6,12 @@
 
   // The rows of places that are known, painted by the codec; the rest of the picture is gray.
   const soFar = (model, tokens, rows) => {
-    const [places, width] = model.grid;
-    const top = model.codec.tokenizer.decode(tokens.slice(0, (tokens.length / places) * rows), rows, width);
-    const data = new Uint8Array((top.data.length / rows) * places).fill(128);
+    const [height, width] = model.grid;
+    const top = model.codec.tokenizer.decode(tokens.slice(0, (tokens.length / height) * rows), rows, width);
+    const data = new Uint8Array((top.data.length / rows) * height).fill(128);
     data.set(top.data);
-    return { ...top, height: (top.height / rows) * places, data };
+    return { ...top, height: (top.height / rows) * height, data };
   };
-
-  const shown = (height) => [Math.round(height / 3), Math.round((2 * height) / 3)];
 
   const bytesOf = (base64) => Uint8Array.fromBase64?.(base64) ?? Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
 
@@ -51,14 +49,18 @@
   addEventListener("message", async ({ data }) => {
     const tell = {
       progress: (done, total) => done % 20 === 0 && postMessage({ kind: "progress", done, total }),
-      // Each place as soon as its first token is known, and twice what the codec makes of the rows so far, which takes time.
+      // Each place as soon as its first token is known, and twice what the codec makes of the rows so far, which takes
+      // time.
       tokens: (model) => (tokens, done) => {
         const codebooks = model.length / (model.grid[0] * model.grid[1]);
         const place = Math.floor((done - 1) / codebooks);
         if ((done - 1) % codebooks === 0) postMessage({ kind: "token", place, token: tokens[done - 1] });
         if (done % 20 === 0) postMessage({ kind: "progress", done, total: model.length });
-        const rows = (done / model.length) * model.grid[0];
-        if (shown(model.grid[0]).includes(rows)) postMessage({ kind: "picture", picture: soFar(model, tokens, rows) });
+        const [height] = model.grid;
+        const rows = done / (model.length / height);
+        if (rows === Math.round(height / 3) || rows === Math.round((2 * height) / 3)) {
+          postMessage({ kind: "picture", picture: soFar(model, tokens, rows) });
+        }
       },
     };
     try {

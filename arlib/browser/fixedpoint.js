@@ -46,9 +46,11 @@
 
     /** An empty cache; `order` is the place of each token in reading order, `label` a class or -1. */
     newCache(order = null, label = -1) {
-      const { width, depth } = this.config;
-      const empty = () => Array.from({ length: depth }, () => new Float64Array((this.rows + 7) * width));
-      return { keys: empty(), values: empty(), rows: 0, read: 0, order, label, heard: null };
+      const { width, depth, heads } = this.config;
+      const key = () => ptb.emptyMatrix(this.rows, this.headWidth); // activations are integers that float32 holds
+      const keys = Array.from({ length: depth }, () => Array.from({ length: heads }, key));
+      const values = Array.from({ length: depth }, () => new Float64Array((this.rows + 7) * width));
+      return { keys, values, rows: 0, read: 0, order, label, heard: null };
     }
 
     /** The logits of the next tokens, integers in units of 2^-10, an array `(V,)` for each: all of the next scale for a
@@ -106,7 +108,7 @@
         const queries = this.product(name + "attention.query_key_value.weight", this.normalised(rows));
         queries.forEach((split, i) => {
           this.trace?.(name + "attention.query_key_value", split);
-          keys.set(split.subarray(width, 2 * width), (first + i) * width);
+          keys.forEach((key, head) => ptb.setRow(key, first + i, split.subarray(width + head * key.columns)));
           values.set(split.subarray(2 * width), (first + i) * width);
         });
         const attended = this.attend(queries, keys, values, seen);
@@ -165,53 +167,19 @@
     }
 
     /** Attention of each query over the first rows of keys and values, head by head; `seen` says how many. Eight rows
-     *  are read at a time; those beyond are read, too, and weigh nothing. */
+     *  are read at a time; those beyond are read, too, and weigh nothing. `keys` is a matrix for each head. */
     attend(queries, keys, values, seen) {
       const { width } = this.config;
       const attended = queries.map(() => new Float64Array(width));
       const powers = new Float64Array(seen[seen.length - 1] + 7);
-      for (let head = 0; head < width; head += this.headWidth) {
+      keys.forEach((key, number) => {
+        const head = number * this.headWidth;
         for (let i = 0; i < queries.length; i++) {
-          this.scores(queries[i], keys, head, seen[i], powers);
+          ptb.multiply({ ...key, rows: seen[i] }, queries[i].subarray(head, head + this.headWidth), powers);
           this.mix(powers, exponentiate(powers, seen[i]), values, head, seen[i], attended[i]);
         }
-      }
+      });
       return attended;
-    }
-
-    /** A head's scores of a query with `count` keys. */
-    scores(query, keys, head, count, scores) {
-      const { width } = this.config;
-      const end = head + this.headWidth;
-      for (let row = 0; row < count; row += 8) {
-        let a = 0;
-        let b = 0;
-        let c = 0;
-        let d = 0;
-        let e = 0;
-        let f = 0;
-        let g = 0;
-        let h = 0;
-        for (let i = head, p = row * width + head; i < end; i++, p++) {
-          const x = query[i];
-          a += x * keys[p];
-          b += x * keys[p + width];
-          c += x * keys[p + 2 * width];
-          d += x * keys[p + 3 * width];
-          e += x * keys[p + 4 * width];
-          f += x * keys[p + 5 * width];
-          g += x * keys[p + 6 * width];
-          h += x * keys[p + 7 * width];
-        }
-        scores[row] = a;
-        scores[row + 1] = b;
-        scores[row + 2] = c;
-        scores[row + 3] = d;
-        scores[row + 4] = e;
-        scores[row + 5] = f;
-        scores[row + 6] = g;
-        scores[row + 7] = h;
-      }
     }
 
     /** A head's values, each as often as its power of their total, into `out`. */

@@ -9,12 +9,21 @@
    *  faster to read, where float32 holds them all. */
   ptb.packed = (data, rows, columns) => {
     const Numbers = data.every((x) => Math.fround(x) === x) ? Float32Array : Float64Array;
-    const packed = new Numbers(Math.ceil(rows / ROWS) * ROWS * columns);
-    for (let row = 0; row < rows; row++) {
-      const first = (row - (row % ROWS)) * columns + (row % ROWS);
-      for (let column = 0; column < columns; column++) packed[first + ROWS * column] = data[row * columns + column];
-    }
-    return { packed, rows, columns };
+    const matrix = ptb.emptyMatrix(rows, columns, Numbers);
+    for (let row = 0; row < rows; row++) ptb.setRow(matrix, row, data.subarray(row * columns, (row + 1) * columns));
+    return matrix;
+  };
+
+  /** A packed matrix of zeros, whose rows `setRow` sets. */
+  ptb.emptyMatrix = (rows, columns, Numbers = Float32Array) => ({
+    packed: new Numbers(Math.ceil(rows / ROWS) * ROWS * columns),
+    rows,
+    columns,
+  });
+
+  ptb.setRow = ({ packed, columns }, row, vector) => {
+    const first = (row - (row % ROWS)) * columns + (row % ROWS);
+    for (let column = 0; column < columns; column++) packed[first + ROWS * column] = vector[column];
   };
 
   /** A packed matrix times each of a list of vectors, to a list of vectors. Each sum is summed column by column, so

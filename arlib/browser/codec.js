@@ -25,7 +25,7 @@
   ptb.idealBits = (logits, token) => {
     let [most, sum] = [-Infinity, 0];
     for (const logit of logits) if (logit > most) most = logit;
-    for (const logit of logits) if (most - logit < 700 * 1024) sum += ptb.exp((logit - most) / 1024);
+    for (const logit of logits) sum += ptb.decay(most - logit);
     return Math.log2(sum) + ((most - logits[token]) / 1024) * 1.4426950408889634;
   };
 

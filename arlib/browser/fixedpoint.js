@@ -171,13 +171,13 @@
     attend(queries, keys, values, seen) {
       const { width } = this.config;
       const attended = queries.map(() => new Float64Array(width));
-      const powers = new Float64Array(seen[seen.length - 1] + 7);
+      const rows = 8 * Math.ceil(seen[seen.length - 1] / 8);
       keys.forEach((key, number) => {
         const head = number * this.headWidth;
-        for (let i = 0; i < queries.length; i++) {
-          ptb.multiply({ ...key, rows: seen[i] }, queries[i].subarray(head, head + this.headWidth), powers);
-          this.mix(powers, exponentiate(powers, seen[i]), values, head, seen[i], attended[i]);
-        }
+        const parts = queries.map((query) => query.subarray(head, head + this.headWidth));
+        ptb.multiplyAll({ ...key, rows }, parts).forEach((scores, i) => {
+          this.mix(scores, exponentiate(scores, seen[i]), values, head, seen[i], attended[i]);
+        });
       });
       return attended;
     }

@@ -75,7 +75,7 @@
   /** A packed matrix times four of a list of vectors, which are interleaved, too. */
   function four({ packed, rows, columns }, vectors, out, first) {
     const x = interleaved(vectors, first, columns);
-    const sums = new Float64Array(4 * rows + 16);
+    const [o0, o1, o2, o3] = [out[first], out[first + 1], out[first + 2], out[first + 3]];
     for (let row = 0; row < rows; row += 4) {
       let v0a = 0;
       let v0b = 0;
@@ -120,26 +120,22 @@
         v2d += d * v2;
         v3d += d * v3;
       }
-      sums[4 * row + 0] = v0a;
-      sums[4 * row + 1] = v1a;
-      sums[4 * row + 2] = v2a;
-      sums[4 * row + 3] = v3a;
-      sums[4 * row + 4] = v0b;
-      sums[4 * row + 5] = v1b;
-      sums[4 * row + 6] = v2b;
-      sums[4 * row + 7] = v3b;
-      sums[4 * row + 8] = v0c;
-      sums[4 * row + 9] = v1c;
-      sums[4 * row + 10] = v2c;
-      sums[4 * row + 11] = v3c;
-      sums[4 * row + 12] = v0d;
-      sums[4 * row + 13] = v1d;
-      sums[4 * row + 14] = v2d;
-      sums[4 * row + 15] = v3d;
-    }
-    for (let v = 0; v < 4; v++) {
-      const vector = out[first + v];
-      for (let i = 0; i < rows; i++) vector[i] = sums[4 * i + v];
+      o0[row] = v0a;
+      o1[row] = v1a;
+      o2[row] = v2a;
+      o3[row] = v3a;
+      o0[row + 1] = v0b;
+      o1[row + 1] = v1b;
+      o2[row + 1] = v2b;
+      o3[row + 1] = v3b;
+      o0[row + 2] = v0c;
+      o1[row + 2] = v1c;
+      o2[row + 2] = v2c;
+      o3[row + 2] = v3c;
+      o0[row + 3] = v0d;
+      o1[row + 3] = v1d;
+      o2[row + 3] = v2d;
+      o3[row + 3] = v3d;
     }
   }
 

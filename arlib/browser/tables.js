@@ -81,6 +81,15 @@
     return sum;
   };
 
+  const decays = { whole: null, part: null };
+
+  /** exp(-n / 1024) for an integer n >= 0, of which 1024ths are taken apart: two tables, and one product. */
+  ptb.decay = (n) => {
+    decays.whole ??= Float64Array.from({ length: 700 }, (_, i) => ptb.exp(-i));
+    decays.part ??= Float64Array.from({ length: 1024 }, (_, i) => ptb.exp(-i / 1024));
+    return n < 700 * 1024 ? decays.whole[n >> 10] * decays.part[n & 1023] : 0;
+  };
+
   /** sin(πx), by its series around the nearest integer. */
   ptb.sinPi = (x) => {
     const n = ptb.rint(x);

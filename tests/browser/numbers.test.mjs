@@ -26,6 +26,14 @@ test("exp and the sine are as good as the browser's own", () => {
   }
 });
 
+test("decay is exp of the 1024ths below 0, and 0 where no number is left", () => {
+  for (const n of [0, 1, 1023, 1024, 1025, 5000, 26262, 123456, 700 * 1024 - 1]) {
+    assert.ok(Math.abs(ptb.decay(n) / Math.exp(-n / 1024) - 1) < 1e-13, `decay(${n})`);
+  }
+  assert.equal(ptb.decay(700 * 1024), 0);
+  assert.equal(ptb.decay(2 ** 40), 0);
+});
+
 test("GELU is x · Φ(x), without steps between the entries of its table", () => {
   const density = (t) => Math.exp((-t * t) / 2) / Math.sqrt(2 * Math.PI);
   for (const x of [-8.5, -7.03, -5.3, -2.007, -1.0001, -0.0078, 0, 0.0078124, 0.5, 1.23456, 3.3, 7.01, 12]) {

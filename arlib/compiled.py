@@ -95,7 +95,7 @@ def product_of_integers(matrix, x, unit, out):
 
 
 @machine_code
-def normalise_integers(x, root_width, epsilon, out):
+def normalize_integers(x, root_width, epsilon, out):
     for b in range(len(x)):
         square = np.int64(epsilon)
         for i in range(x.shape[1]):
@@ -150,24 +150,24 @@ def gelu_integers(x, gap):
 @machine_code
 def step_integers(x, matrices, keys, values, first, place, exp, gap, root_width, epsilon):
     """What `Twin._step_blocks` computes, on rows `x (B, width)`, in place; `first` is the first row's in the cache."""
-    normalised, hidden = np.empty_like(x), np.empty((len(x), 4 * x.shape[1]))
+    normalized, hidden = np.empty_like(x), np.empty((len(x), 4 * x.shape[1]))
     projected, added = np.empty((len(x), 3 * x.shape[1])), np.empty_like(x)
     unit = 2.0**-WEIGHT_UNIT
     for block in range(len(keys)):
-        normalise_integers(x, root_width, epsilon, normalised)
-        product_of_integers(matrices[0][block], normalised, unit, projected)
-        attend_integers(projected, keys[block], values[block], first, place, exp, normalised)
-        product_of_integers(matrices[1][block], normalised, unit, added)
+        normalize_integers(x, root_width, epsilon, normalized)
+        product_of_integers(matrices[0][block], normalized, unit, projected)
+        attend_integers(projected, keys[block], values[block], first, place, exp, normalized)
+        product_of_integers(matrices[1][block], normalized, unit, added)
         add_integers(x, added)
-        normalise_integers(x, root_width, epsilon, normalised)
-        product_of_integers(matrices[2][block], normalised, unit, hidden)
+        normalize_integers(x, root_width, epsilon, normalized)
+        product_of_integers(matrices[2][block], normalized, unit, hidden)
         gelu_integers(hidden, gap)
         product_of_integers(matrices[3][block], hidden, unit, added)
         add_integers(x, added)
 
 
 @machine_code
-def normalise_floats(x, gain, out):
+def normalize_floats(x, gain, out):
     for b in range(len(x)):
         square = np.float32(0)
         for i in range(x.shape[1]):
@@ -206,16 +206,16 @@ def gelu_floats(x):
 @machine_code
 def step_floats(x, matrices, gains, keys, values, first, place):
     """What the blocks of `Prior.step` compute, on rows `x (B, width)`, in place."""
-    normalised, hidden = np.empty_like(x), np.empty((len(x), 4 * x.shape[1]), np.float32)
+    normalized, hidden = np.empty_like(x), np.empty((len(x), 4 * x.shape[1]), np.float32)
     projected, added = np.empty((len(x), 3 * x.shape[1]), np.float32), np.empty_like(x)
     for block in range(len(keys)):
-        normalise_floats(x, gains[0][block], normalised)
-        product(matrices[0][block], normalised, projected)
-        attend_floats(projected, keys[block], values[block], first, place, normalised)
-        product(matrices[1][block], normalised, added)
+        normalize_floats(x, gains[0][block], normalized)
+        product(matrices[0][block], normalized, projected)
+        attend_floats(projected, keys[block], values[block], first, place, normalized)
+        product(matrices[1][block], normalized, added)
         x += added
-        normalise_floats(x, gains[1][block], normalised)
-        product(matrices[2][block], normalised, hidden)
+        normalize_floats(x, gains[1][block], normalized)
+        product(matrices[2][block], normalized, hidden)
         gelu_floats(hidden)
         product(matrices[3][block], hidden, added)
         x += added

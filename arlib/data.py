@@ -227,7 +227,7 @@ def read_image(
     Raises `DataError` where the file is missing, is no image, is damaged, or has another size.
     """
     with decoding(path), Image.open(path) as opened:
-        image = to_srgb(opened, grey=channels == 1)
+        image = to_srgb(opened, gray=channels == 1)
     if image.size != (width, height):
         if not fit:
             raise DataError(

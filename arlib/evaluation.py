@@ -21,7 +21,7 @@ from arlib.metrics import Moments
 from arlib.tokenizer import ImageTokenizer
 
 ONE_BY_ONE = 2000  # how many real pictures' features are stored one by one
-NEIGHBOURS = 1000  # precision and recall take this many pictures on each side at most: half of those stored
+NEIGHBORS = 1000  # precision and recall take this many pictures on each side at most: half of those stored
 
 BLIND = {
     "accuracy": "Variety: one good picture of each class, drawn again and again, gets 100 %.",
@@ -146,7 +146,7 @@ def score(judge: Judge, reference: Reference, images: torch.Tensor, labels: torc
         accuracy = right.mean().item()
         shares = [(right[labels == label].mean().item(), int(label)) for label in labels.unique()]
         worst = min(shares)[::-1]
-    count = min(len(features), NEIGHBOURS, len(reference.features) // 2)
+    count = min(len(features), NEIGHBORS, len(reference.features) // 2)
     precision, recall = metrics.precision_recall(features[:count], reference.features[:count])
     distance = metrics.frechet(features, reference.moments)
     limit = metrics.frechet_extrapolated(features, reference.moments)
@@ -162,7 +162,7 @@ def score_real(reference: Reference, count: int) -> Scores:
     count = min(count, len(features))
     distance = metrics.frechet_floor(features, count, rest)
     limit = metrics.frechet_extrapolated(features[-count:], rest)
-    near = min(count, NEIGHBOURS, len(features) // 2)
+    near = min(count, NEIGHBORS, len(features) // 2)
     precision, recall = metrics.precision_recall(features[-near:], features[:near])
     return Scores(count, reference.accuracy, None, distance, limit, precision, recall)
 

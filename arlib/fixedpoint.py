@@ -108,7 +108,7 @@ class Twin:
         root = math.isqrt(width * LARGEST**2 + self.epsilon) + 1
         root_width = math.isqrt(width << 2 * ROOT_BITS)
         self._bound("squares in a norm", root**2)
-        self._bound("normalised values", root_width + root)
+        self._bound("normalized values", root_width + root)
         self._bound("differences of scores", 2 * self.head_width * LARGEST**2)
         self._bound("attended values", (self.length << ATTENTION_BITS) * LARGEST)
         self.weights = {name: weight.to(device) for name, weight in self._integers(prior).items()}
@@ -144,7 +144,7 @@ class Twin:
             x = torch.cat([start, x[:, :-1]], dim=1)
         if "positions" in self.weights:
             x = x + self.weights["positions"][order]
-        return self._product(self._normalise(self._blocks(x)), "head.weight", TABLE_UNIT).long()
+        return self._product(self._normalize(self._blocks(x)), "head.weight", TABLE_UNIT).long()
 
     __call__ = forward
 
@@ -226,7 +226,7 @@ class Twin:
         x = self._blocks(x + self.weights["positions"][: codes.shape[1]])[:, :, None]
         said = F.embedding(numbered(codes[..., :-1], self.vocabulary), self.weights[SAID]).cumsum(2)
         x = self._saturate(x + F.pad(said, (0, 0, 1, 0)))
-        said = self._normalise(self._perceptron(x, "speaker."))
+        said = self._normalize(self._perceptron(x, "speaker."))
         logits = [
             self._product(said[:, :, book], "head.weight", TABLE_UNIT, self._head(book))
             for book in range(self.codebooks)
@@ -258,7 +258,7 @@ class Twin:
         unseen = self._unseen(x.shape[1])
         for block in range(self.config["depth"]):
             name = f"blocks.{block}."
-            projected = self._product(self._normalise(x), name + "attention.query_key_value.weight")
+            projected = self._product(self._normalize(x), name + "attention.query_key_value.weight")
             split = self._saturate(projected).unflatten(-1, (3, self.heads, self.head_width))
             query, key, value = split.permute(2, 0, 3, 1, 4)
             attended = self._attend(query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1), unseen)
@@ -269,7 +269,7 @@ class Twin:
 
     def _perceptron(self, x: torch.Tensor, name: str) -> torch.Tensor:
         """What a block's perceptron, or the speaker's, adds to activations."""
-        hidden = self._gelu(self._saturate(self._product(self._normalise(x), name + "up.weight")))
+        hidden = self._gelu(self._saturate(self._product(self._normalize(x), name + "up.weight")))
         return self._saturate(self._product(hidden, name + "down.weight").add_(x))
 
     def _head(self, book: int) -> slice:
@@ -285,7 +285,7 @@ class Twin:
             self.clamps += int((x.abs() > LARGEST).sum())
         return x.clamp_(-LARGEST, LARGEST)
 
-    def _normalise(self, x: torch.Tensor) -> torch.Tensor:
+    def _normalize(self, x: torch.Tensor) -> torch.Tensor:
         """x · √width / √(sum of squares): activations, without the gain, at most √width."""
         root = _root((x * x).sum(-1, keepdim=True).add_(self.epsilon))
         # As |x| ≤ root, the product of x and the quotient is at most √width in units of 2^-48, and exact.
@@ -311,7 +311,7 @@ class Twin:
         for block in range(self.config["depth"]):
             name, past_keys, past_values = f"blocks.{block}.", keys[block], values[block]
             projected = self._step_product(
-                self._arrays[name + "attention.query_key_value.weight"], self._step_normalise(x)
+                self._arrays[name + "attention.query_key_value.weight"], self._step_normalize(x)
             )
             split = saturated(projected).reshape(3, self.heads, self.head_width, -1).transpose(0, 3, 1, 2)
             query, past_keys[:, :, place], past_values[:, :, place] = split
@@ -326,14 +326,14 @@ class Twin:
         return x
 
     def _step_perceptron(self, x: np.ndarray, name: str) -> np.ndarray:
-        hidden = saturated(self._step_product(self._arrays[name + "up.weight"], self._step_normalise(x)))
+        hidden = saturated(self._step_product(self._arrays[name + "up.weight"], self._step_normalize(x)))
         gap = looked_up(self._arrays["gap"], np.abs(hidden) * 2.0 ** (TABLE_UNIT - UNIT))
         hidden = np.maximum(hidden, np.float64(0)) - gap
         return saturated(self._step_product(self._arrays[name + "down.weight"], hidden) + x)
 
     def _step_head(self, x: np.ndarray, head: np.ndarray) -> torch.Tensor:
         """Logits `(B, vocabulary) int64` of columns `(width, B)`."""
-        logits = self._step_product(head, self._step_normalise(x), TABLE_UNIT)
+        logits = self._step_product(head, self._step_normalize(x), TABLE_UNIT)
         return torch.from_numpy(logits.T.astype(np.int64, order="C")).to(self.device)
 
     def _step_product(self, matrix: np.ndarray, x: np.ndarray, unit: int = UNIT) -> np.ndarray:
@@ -341,7 +341,7 @@ class Twin:
         sums *= 2.0 ** (unit - UNIT - WEIGHT_UNIT)
         return np.rint(sums, out=sums)
 
-    def _step_normalise(self, x: np.ndarray) -> np.ndarray:
+    def _step_normalize(self, x: np.ndarray) -> np.ndarray:
         roots = [math.isqrt(int(square) + self.epsilon) for square in (x * x).sum(0)]
         quotients = np.array([float(self._root_width // root) for root in roots])
         return np.rint(x * (quotients * 2.0 ** (UNIT - ROOT_BITS)))

@@ -31,11 +31,11 @@ class ReconstructionLoss(nn.Module):
         reconstruction, latent = self.model(pixels)
         loss = F.mse_loss(reconstruction, pixels)
         if self.smoothness:  # a grid of one row has no neighbors: the mean of none of them is NaN, and 0 times NaN too
-            loss = loss + self.smoothness * neighbour_distance(latent)
+            loss = loss + self.smoothness * neighbor_distance(latent)
         return loss if self.model.quantizer is None else loss + self.model.quantizer.loss(latent)
 
 
-def neighbour_distance(latent: torch.Tensor) -> torch.Tensor:
+def neighbor_distance(latent: torch.Tensor) -> torch.Tensor:
     """Mean squared distance on the unit sphere from each latent to the one above plus to the one at its left."""
     on_sphere = F.normalize(latent, dim=-1)
     down = (on_sphere[:, 1:] - on_sphere[:, :-1]).square().sum(-1).mean()

@@ -43,8 +43,8 @@ def decoding(path: str | Path) -> Iterator[None]:
         raise DataError(f"{path} cannot be read as an image: {reason}.") from None
 
 
-def to_srgb(opened: Image.Image, grey: bool) -> Image.Image:
-    """An opened image, whatever its mode, upright and in mode "RGB" or, with `grey`, "L".
+def to_srgb(opened: Image.Image, gray: bool) -> Image.Image:
+    """An opened image, whatever its mode, upright and in mode "RGB" or, with `gray`, "L".
 
     Gray levels of 16 bits keep their upper 8. Integers of 32 bits are taken for levels from 0 to 65,535, floats for
     levels from 0 (black) to 1 (white). An ICC profile that is not sRGB's own is converted to sRGB; one that is damaged,
@@ -63,14 +63,14 @@ def to_srgb(opened: Image.Image, grey: bool) -> Image.Image:
     profile = opened.info.get("icc_profile")
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        colours = _profiled(image.convert("RGB"), profile)
-        colours.putalpha(image.getchannel("A"))
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), colours)
+        colors = _profiled(image.convert("RGB"), profile)
+        colors.putalpha(image.getchannel("A"))
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), colors)
     else:
         image = _profiled(image.convert("RGB") if image.mode == "P" else image, profile)
     if image.mode == "LAB":  # from which Pillow knows no way to gray
         image = image.convert("RGB")
-    return image.convert("L" if grey else "RGB")
+    return image.convert("L" if gray else "RGB")
 
 
 def _levels(image: Image.Image) -> Image.Image:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 INK = "#7a7f87"  # a gray that stands out from white and from black
-COLOURS = ["#3b82c4", "#e07b39", "#3f9c6b", "#b25fb0", "#c94f4f", "#8a7f3d"]
+COLORS = ["#3b82c4", "#e07b39", "#3f9c6b", "#b25fb0", "#c94f4f", "#8a7f3d"]
 
 
 def use_style() -> None:
@@ -32,7 +32,7 @@ def use_style() -> None:
             "legend.frameon": False,
             "axes.spines.top": False,
             "axes.spines.right": False,
-            "axes.prop_cycle": plt.cycler(color=COLOURS),
+            "axes.prop_cycle": plt.cycler(color=COLORS),
             "image.interpolation": "nearest",
         }
     )
@@ -61,6 +61,6 @@ def show_images(images: torch.Tensor, titles: Sequence[str] = (), columns: int =
 
 def show_tokens(grid: torch.Tensor, axis: Axes, codebook_size: int) -> None:
     """A grid of tokens `(h, w)`, each token in a color of its own: equal colors are equal tokens."""
-    colours = np.random.default_rng(0).uniform(0.1, 0.95, (codebook_size, 3))
-    axis.imshow(colours[grid.numpy()])
+    colors = np.random.default_rng(0).uniform(0.1, 0.95, (codebook_size, 3))
+    axis.imshow(colors[grid.numpy()])
     axis.set_axis_off()

@@ -15,18 +15,18 @@ from torch import nn
 from arlib import metrics
 from arlib.tokenizer import describe, to_float, to_uint8
 
-GREY = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float32)  # ITU-R BT.601
+GRAY = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float32)  # ITU-R BT.601
 OCTAVES = 5
 PATCH = 7  # the side of the patches whose statistics are compared
 STRIDE = 4  # from patch to patch; with the 5 pixels of a token's patch it has no factor in common
 BATCH = 32
 
 
-def grey(images: torch.Tensor) -> torch.Tensor:
+def gray(images: torch.Tensor) -> torch.Tensor:
     """`(N, H, W, 3) uint8` to `(N, H, W) float32` in [0, 1]; raises `ValueError` for another shape or dtype."""
     if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[-1] != 3 or not len(images):
         raise ValueError(f"Realism is measured on pictures (N, H, W, 3) uint8, not {describe(images)}.")
-    return images.float() @ GREY / 255
+    return images.float() @ GRAY / 255
 
 
 def octaves(images: torch.Tensor, originals: torch.Tensor) -> list[float]:
@@ -36,7 +36,7 @@ def octaves(images: torch.Tensor, originals: torch.Tensor) -> list[float]:
     1 is as sharp as the originals, 0 is blur. A Hann window keeps the edges of the pictures out of it.
     """
     powers, bands = (
-        [_power(grey(each)) for each in (images, originals)],
+        [_power(gray(each)) for each in (images, originals)],
         _octave(originals.shape[1], originals.shape[2]),
     )
     return [(powers[0][bands == band].sum() / powers[1][bands == band].sum()).item() for band in range(OCTAVES)]
@@ -64,7 +64,7 @@ def grid_lines(images: torch.Tensor, period: int = 5) -> torch.Tensor:
     frequencies on either side; entry `[1, k - 1]` is the same along the columns. Without a pattern it is about 1.
     Raises `ValueError` for pictures that are no multiple of the period: their spectrum has no such frequency.
     """
-    pictures = grey(images)
+    pictures = gray(images)
     lines = []
     for axis in (2, 1):
         length = pictures.shape[axis]
@@ -81,14 +81,14 @@ def grid_lines(images: torch.Tensor, period: int = 5) -> torch.Tensor:
 def gradient_energy(images: torch.Tensor, originals: torch.Tensor) -> float:
     """Mean square of the differences between neighboring pixels over that of the originals; noise raises it too."""
     energies = [
-        sum(part.diff(dim=axis).double().square().mean() for axis in (1, 2)) for part in (grey(images), grey(originals))
+        sum(part.diff(dim=axis).double().square().mean() for axis in (1, 2)) for part in (gray(images), gray(originals))
     ]
     return float(energies[0] / energies[1])
 
 
 def patch_moments(images: torch.Tensor) -> metrics.Moments:
     """Mean `(49,)` and covariance `(49, 49)` of the gray 7×7 patches of `(N, H, W, 3) uint8`, each less its mean."""
-    patches = F.unfold(grey(images)[:, None], PATCH, stride=STRIDE).transpose(1, 2).flatten(0, 1)
+    patches = F.unfold(gray(images)[:, None], PATCH, stride=STRIDE).transpose(1, 2).flatten(0, 1)
     return metrics.moments(patches - patches.mean(dim=1, keepdim=True))
 
 

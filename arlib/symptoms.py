@@ -15,7 +15,7 @@ CAUSES = {
     "NaN": "a mask that leaves a row nothing to look at (upside down? True for False?), or a number that overflowed",
     "not reproducible": "it keeps something from call to call, or draws random numbers past torch's seed",
     "batch and time swapped": "it works along the batch, as an encoder with batch_first=False does on (B, T, D)",
-    "leaks across the batch": "batch normalisation, a state that sequences share, or a view that mixes batch and time",
+    "leaks across the batch": "batch normalization, a state that sequences share, or a view that mixes batch and time",
     "missing shift": "row t reads token t, which it has to predict; put a start token in front and drop the last token",
     "wraps around": "the shift puts the last token in front, as torch.roll does",
     "anti-causal": "a mask upside down (triu for tril, True for False), or a reversed sequence",

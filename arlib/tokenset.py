@@ -114,11 +114,11 @@ def pack_batches(
     """Write the tokens of all batches; give the shape of their grids, `(N, …)`, and the labels' bytes or None."""
     sides: tuple[int, ...] | None = None
     count, labels, rest = 0, bytearray(), torch.zeros(0, dtype=torch.int64)
-    labelled = False
+    labeled = False
     for grids, some in batches:
         check_batch(grids, some, codebook_size)
-        sides, labelled = (tuple(grids.shape[1:]), some is not None) if sides is None else (sides, labelled)
-        if (tuple(grids.shape[1:]), some is not None) != (sides, labelled):
+        sides, labeled = (tuple(grids.shape[1:]), some is not None) if sides is None else (sides, labeled)
+        if (tuple(grids.shape[1:]), some is not None) != (sides, labeled):
             raise DataError("The grids of a data set have one shape, and all of them have labels or none.")
         count += len(grids)
         labels += b"" if some is None else (some % 256).to(torch.uint8).numpy().tobytes()
@@ -130,7 +130,7 @@ def pack_batches(
     if sides is None:
         raise DataError("A data set of tokens holds one grid or more.")
     packed.write(pack(rest, bits))
-    return (count, *sides), bytes(labels) if labelled else None
+    return (count, *sides), bytes(labels) if labeled else None
 
 
 def check_batch(grids: torch.Tensor, labels: torch.Tensor | None, codebook_size: int) -> None:
@@ -187,12 +187,12 @@ def mapped(path: str | Path) -> MappedTokenSet:
         content = np.memmap(path, np.uint8, "r") if start else np.zeros(0, np.uint8)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from None
-    version, bits, count, sides, labelled, digest, checksum = parse_header(path, start)
+    version, bits, count, sides, labeled, digest, checksum = parse_header(path, start)
     body = content[HEADERS[version].size :]
-    packed = body[labelled * count :]
+    packed = body[labeled * count :]
     if len(packed) != math.ceil(count * math.prod(sides) * bits / 8) or checksum_of(body) != checksum:
         raise DataError(f"{path} is damaged: its tokens do not match the header's checksum. Write it anew.")
-    labels = torch.from_numpy(body[:count].astype(np.int64)) if labelled else None
+    labels = torch.from_numpy(body[:count].astype(np.int64)) if labeled else None
     if labels is not None:
         labels[labels == NO_LABEL] = -1
     return MappedTokenSet(PackedGrids(packed, bits, (count, *sides)), bits, digest.hex(), labels)
@@ -211,15 +211,15 @@ def parse_header(path: str | Path, start: bytes) -> tuple[int, int, int, list[in
     if len(start) < HEADERS[version].size:
         raise DataError(f"{path} is not a data set of tokens: it ends in its header.")
     _, _, bits, count, *sides, digest, checksum = HEADERS[version].unpack_from(start)
-    labelled = sides.pop() if version == 2 else 0
+    labeled = sides.pop() if version == 2 else 0
     while version == 2 and sides and not sides[-1]:
         sides.pop()
-    if not count or not sides or not all(sides) or not 1 <= bits <= MAX_BITS or labelled > 1:
+    if not count or not sides or not all(sides) or not 1 <= bits <= MAX_BITS or labeled > 1:
         raise DataError(
             f"{path} is damaged or made by mistake: its header speaks of {count} grids of "
             f"{'×'.join(map(str, sides)) or 'no'} tokens of {bits} bits."
         )
-    return version, bits, count, sides, labelled, digest, checksum
+    return version, bits, count, sides, labeled, digest, checksum
 
 
 def checksum_of(content: np.ndarray) -> int:

@@ -24,7 +24,7 @@ from arlib import runs
 from arlib.folders import Examples
 from arlib.losses import NextTokenLoss as NextTokenLoss
 from arlib.losses import ReconstructionLoss as ReconstructionLoss
-from arlib.losses import neighbour_distance as neighbour_distance
+from arlib.losses import neighbor_distance as neighbor_distance
 from arlib.optimizers import learning_rate, make_optimizers
 from arlib.settings import MOST_SEED as MOST_SEED
 from arlib.settings import Settings as Settings

@@ -111,7 +111,7 @@ class Prior(nn.Module):
                 raise ValueError(f"Maps of sides {self.scales} hold {len(source)} tokens, not {length}.")
             self.register_buffer("source", source, persistent=False)
             self.register_buffer("block", block, persistent=False)
-        self._initialise()
+        self._initialize()
         self.float()  # whatever torch's default dtype is
 
     @classmethod
@@ -269,7 +269,7 @@ class Prior(nn.Module):
         label = label.to(self.start.device)
         return start + torch.where(label[:, None] < 0, 0.0, self.classes[label.clamp(min=0)])
 
-    def _initialise(self) -> None:
+    def _initialize(self) -> None:
         # Small weights, and smaller ones where a block writes to the residual stream (Radford et al. 2019).
         for name, parameter in self.named_parameters():
             if "norm" in name:

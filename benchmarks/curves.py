@@ -22,15 +22,15 @@ def draw(results: dict[str, Any], split: str, path: Path) -> None:
     As SVG, readable on a light and on a dark page. Half of all frames lie within a band.
     """
     part, dialled = results["splits"][split], [own for own in results["ours"] if own != "book"]
-    colours = dict(zip([*(dialled or ["book"]), *results["peers"]], plots.COLOURS, strict=False))
-    colours.setdefault("book", plots.INK)
+    colors = dict(zip([*(dialled or ["book"]), *results["peers"]], plots.COLORS, strict=False))
+    colors.setdefault("book", plots.INK)
     plots.use_style()
     # No date and no random names: the same numbers give the same file.
     with plt.rc_context({"svg.hashsalt": "codecs", "axes.grid": True, "grid.alpha": 0.25, "grid.color": plots.INK}):
         figure, axes = plt.subplots(1, 1 + bool(dialled), figsize=(5.6 + 4.4 * bool(dialled), 4.4), squeeze=False)
-        _quality(axes[0, 0], part, colours, banded=[*dialled, _strongest(part, results["peers"])])
+        _quality(axes[0, 0], part, colors, banded=[*dialled, _strongest(part, results["peers"])])
         if dialled:
-            _lead(axes[0, 1], part, dialled[-1], colours)
+            _lead(axes[0, 1], part, dialled[-1], colors)
         figure.savefig(path, metadata=_metadata(results, split))
     plt.close(figure)
 
@@ -56,42 +56,42 @@ def _strongest(part: dict[str, Any], peers: dict[str, Any]) -> str:
     return list(peers)[np.bincount(means.argmax(axis=0)).argmax()]
 
 
-def _quality(axis: Axes, part: dict[str, Any], colours: dict[str, str], banded: list[str]) -> None:
+def _quality(axis: Axes, part: dict[str, Any], colors: dict[str, str], banded: list[str]) -> None:
     ends: dict[str, tuple[float, float]] = {}
     for name, curve in part["curve"].items():
         budgets, mean, low, high = _columns(curve, part["frames"])
         ours = name in part["ahead"]
         if name == "book":  # it has no dial, and is one point
             at = part["table"][name][max(part["table"][name], key=int)]
-            axis.plot(at["size"], at["psnr"], "o", color=colours[name])
-            axis.annotate(name, (at["size"], at["psnr"]), (7, 0), color=colours[name], **LABEL)
+            axis.plot(at["size"], at["psnr"], "o", color=colors[name])
+            axis.annotate(name, (at["size"], at["psnr"]), (7, 0), color=colors[name], **LABEL)
         elif len(budgets):
             style = {"linewidth": 2.6, "marker": "o"} if ours else {"linewidth": 1.4}
-            axis.plot(budgets, mean, color=colours[name], **style)
+            axis.plot(budgets, mean, color=colors[name], **style)
             if ours:
-                axis.annotate(name, (budgets[0], mean[0]), (0, 11), color=colours[name], ha="center", **LABEL)
+                axis.annotate(name, (budgets[0], mean[0]), (0, 11), color=colors[name], ha="center", **LABEL)
             else:
                 ends[name] = budgets[-1], mean[-1]
         if name in banded:
-            axis.fill_between(budgets, low, high, color=colours[name], alpha=0.14, linewidth=0)
+            axis.fill_between(budgets, low, high, color=colors[name], alpha=0.14, linewidth=0)
     axis.set_ylabel(f"PSNR in dB, mean over {part['frames']} frames")
-    _finish(axis, ends, colours)
+    _finish(axis, ends, colors)
 
 
-def _lead(axis: Axes, part: dict[str, Any], own: str, colours: dict[str, str]) -> None:
+def _lead(axis: Axes, part: dict[str, Any], own: str, colors: dict[str, str]) -> None:
     ends: dict[str, tuple[float, float]] = {}
     for name, curve in part["ahead"][own].items():
         budgets, mean, low, high = _columns(curve, part["frames"])
         if len(budgets):
-            axis.plot(budgets, mean, color=colours[name], marker="o", linewidth=1.4)
-            axis.fill_between(budgets, low, high, color=colours[name], alpha=0.14, linewidth=0)
+            axis.plot(budgets, mean, color=colors[name], marker="o", linewidth=1.4)
+            axis.fill_between(budgets, low, high, color=colors[name], alpha=0.14, linewidth=0)
             ends[name] = budgets[-1], mean[-1]
     axis.axhline(0, color=plots.INK, linewidth=1)
     axis.set_ylabel(f"dB by which {own} is ahead, on the same frames")
-    _finish(axis, ends, colours)
+    _finish(axis, ends, colors)
 
 
-def _finish(axis: Axes, ends: dict[str, tuple[float, float]], colours: dict[str, str]) -> None:
+def _finish(axis: Axes, ends: dict[str, tuple[float, float]], colors: dict[str, str]) -> None:
     """The axis of the bytes, and the names at the ends of the curves, pushed apart where they would overlap."""
     axis.set_xlim(0, MOST)
     axis.set_xticks(range(0, MOST + 1, 200))
@@ -100,7 +100,7 @@ def _finish(axis: Axes, ends: dict[str, tuple[float, float]], colours: dict[str,
     below = -np.inf
     for name, (budget, height) in sorted(ends.items(), key=lambda end: end[1][1]):
         below = max(height, below + least)
-        axis.annotate(name, (budget, below), (6, 0), color=colours[name], **LABEL)
+        axis.annotate(name, (budget, below), (6, 0), color=colors[name], **LABEL)
 
 
 def _columns(curve: dict[str, Any], frames: int) -> list[np.ndarray]:

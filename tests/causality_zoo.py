@@ -130,7 +130,7 @@ class Recurrent(nn.Module):
 
 
 class Convolutional(nn.Module):
-    """Two convolutions of three tokens, padded by `(left, right)`; batch normalisation between them if asked for."""
+    """Two convolutions of three tokens, padded by `(left, right)`; batch normalization between them if asked for."""
 
     def __init__(self, padding=(2, 0), batch_norm=False):
         super().__init__()
@@ -335,7 +335,7 @@ def mirrored_parents(source: torch.Tensor) -> torch.Tensor:
     return torch.cat(maps)
 
 
-class Labelled(Prior):
+class Labeled(Prior):
     """Three classes; `mistake(label)` is what reaches the start in place of the label."""
 
     def __init__(self, mistake, **config):
@@ -434,7 +434,7 @@ BROKEN: dict[str, tuple[Callable[[], Callable], dict[str, str] | str]] = {
     "LSTM, bidirectional": (lambda: Recurrent(bidirectional=True), "sees the future (fading)"),
     "LSTM, state kept from call to call": (lambda: Recurrent(forgetful=False), "not reproducible"),
     "convolutions padded on both sides": (lambda: Convolutional((1, 1)), "looks ahead"),
-    "batch normalisation": (
+    "batch normalization": (
         lambda: Convolutional(batch_norm=True),
         {"train": "leaks across the batch", "eval": "", "no_grad": ""},
     ),
@@ -528,13 +528,13 @@ BROKEN: dict[str, tuple[Callable[[], Callable], dict[str, str] | str]] = {
     ),
     # Classes.
     "labels: added up": (
-        lambda: Labelled(lambda label: (label.sum() % 3).expand_as(label)),
+        lambda: Labeled(lambda label: (label.sum() % 3).expand_as(label)),
         "label leaks across the batch",
     ),
-    "labels: rolled": (lambda: Labelled(lambda label: label.roll(1)), "label leaks across the batch"),
-    "labels: ignored": (lambda: Labelled(lambda label: torch.full_like(label, -1)), "ignores its label"),
+    "labels: rolled": (lambda: Labeled(lambda label: label.roll(1)), "label leaks across the batch"),
+    "labels: ignored": (lambda: Labeled(lambda label: torch.full_like(label, -1)), "ignores its label"),
     "labels: ignored, any order": (
-        lambda: Labelled(lambda label: torch.full_like(label, -1), any_order=True),
+        lambda: Labeled(lambda label: torch.full_like(label, -1), any_order=True),
         "ignores its label",
     ),
     "step: label forgotten": (

@@ -17,9 +17,9 @@ WIDE, NARROW = 1400, 400
 EVERYWHERE = ("index", "00-tour", "07-causality", "glossary")  # also narrow, and dark
 
 
-def violations(browser: Browser, address: str, width: int = WIDE, colours: str = "light") -> list[str]:
+def violations(browser: Browser, address: str, width: int = WIDE, colors: str = "light") -> list[str]:
     """The serious and critical violations on a page: rule, and the first element that breaks it."""
-    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=colours)  # type: ignore[arg-type]
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=colors)  # type: ignore[arg-type]
     page.set_default_timeout(PATIENCE * 1000)
     page.goto(address)
     page.evaluate(AXE)
@@ -37,12 +37,10 @@ def test_every_page_is_for_everybody(browser: Browser, site: Path) -> None:
     assert {name: faults for name, faults in found.items() if faults} == {}
 
 
-@pytest.mark.parametrize("colours", ["light", "dark"])
+@pytest.mark.parametrize("colors", ["light", "dark"])
 @pytest.mark.parametrize("width", [WIDE, NARROW])
-def test_four_pages_are_so_in_every_form(browser: Browser, site: Path, width: int, colours: str) -> None:
-    found = {
-        name: violations(browser, (site / "book" / f"{name}.html").as_uri(), width, colours) for name in EVERYWHERE
-    }
+def test_four_pages_are_so_in_every_form(browser: Browser, site: Path, width: int, colors: str) -> None:
+    found = {name: violations(browser, (site / "book" / f"{name}.html").as_uri(), width, colors) for name in EVERYWHERE}
     assert {name: faults for name, faults in found.items() if faults} == {}
 
 

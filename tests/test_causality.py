@@ -240,7 +240,7 @@ def test_everything_is_put_back():
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.is_grad_enabled()
 
-    norm = BROKEN["batch normalisation"][0]()
+    norm = BROKEN["batch normalization"][0]()
     assert isinstance(norm, nn.Module)
     before = {name: value.clone() for name, value in norm.state_dict().items()}
     causality.check(norm)

@@ -161,9 +161,9 @@ def expanded(z, codes):
     return (codes.square().sum(-1) - 2 * z @ codes.T).argmin(-1)
 
 
-def centred_in_half(z, codes):
-    centre = codes.mean(0)
-    return expanded(z - centre, codes - centre)
+def centerd_in_half(z, codes):
+    center = codes.mean(0)
+    return expanded(z - center, codes - center)
 
 
 NEAREST = [
@@ -251,7 +251,7 @@ def test_a_wrong_answer_is_told_why(checker, answer, reason):
         (check.diagnosis, check.DISEASES),
         (check.split, split),
         (check.tokens_needed, torch.tensor(4714)),
-        (check.nearest_anywhere, lambda z, codes: centred_in_half(z.float(), codes.float())),
+        (check.nearest_anywhere, lambda z, codes: centerd_in_half(z.float(), codes.float())),
         (check.nearest_anywhere, lambda z, codes: torch.cdist(z.double(), codes.double()).argmin(-1)),
         (check.nearest_anywhere, lambda z, codes: (z[:, None] - codes).square().sum(-1).argmin(-1)),
         (check.freeze, shut),

@@ -246,8 +246,8 @@ def test_the_bits_of_a_code_and_its_patch(figure):
         assert shown(bits, "times") == f"{times[code]:,} of {times.sum():,}"
         patch = tokenizer.decode(torch.full((1, 9, 9), code))[0, 20:25, 20:25]
         mean = patch.double().mean((0, 1))
-        colour = torch.tensor([float(part) for part in shown(bits, "colour").split(", ")])
-        assert (colour - mean).abs().max() <= 1.5  # half for its rounding, and a grey level for another machine's
+        color = torch.tensor([float(part) for part in shown(bits, "color").split(", ")])
+        assert (color - mean).abs().max() <= 1.5  # half for its rounding, and a gray level for another machine's
         stored = unpacked(data["patches"], 1024, 5, 5, 3)[code]
         assert (stored.int() - patch.int()).abs().max() <= 1
 

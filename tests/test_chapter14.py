@@ -278,11 +278,11 @@ def control(monkeypatch):
         "torch": torch, "plt": plt, "ipywidgets": ipywidgets, "sampling": sampling,
         "tokens": orders.raster(test.grids), "labels": test.labels, "many": arlib.load_prior("cifar-any"),
         "names": arlib.data.CLASSES["cifar10"], "holes": {"a hole in the middle": middle},
-        "paint": lambda tokens: tokenizer.decode(orders.unraster(tokens, 8, 8)), "grey": 128,
+        "paint": lambda tokens: tokenizer.decode(orders.unraster(tokens, 8, 8)), "gray": 128,
         "plots": plots,
     }  # fmt: skip
     (covered,) = [source for source in (cell.source for cell in notebook().cells) if "def covered" in source]
-    exec(covered[covered.index("grey") : covered.index("\n\n\ncases")], known)
+    exec(covered[covered.index("gray") : covered.index("\n\n\ncases")], known)
     for source in cells("lab-control"):
         exec(source, known)
     shown = []
@@ -318,9 +318,9 @@ def test_the_button_completes_the_board(control):
     assert len(shown) == 2
     for five in shown:
         assert torch.equal(five[0], known["paint"](known["tokens"][[7]])[0])
-        grey = (five[1] == 128).all(-1)
-        assert grey[:4, :4].all()
-        assert grey.sum() < 40
+        gray = (five[1] == 128).all(-1)
+        assert gray[:4, :4].all()
+        assert gray.sum() < 40
 
 
 # ---- The figure ------------------------------------------------------------------------------------------------------

@@ -265,7 +265,7 @@ def test_sharpness(figure):
         for key, part in (("Home", 0.0), ("End", 1.0), ("ArrowLeft", 0.95)):
             slider.press(key)
             mixed = sharp.mix(plain, sharpened, part)
-            # A token, or a grey level, may differ on another machine.
+            # A token, or a gray level, may differ on another machine.
             assert shown(it, "psnr") == pytest.approx(metrics.psnr(mixed, frame).item(), abs=0.1)
             assert shown(it, "gradient") == pytest.approx(realism.gradient_energy(mixed, frame), abs=0.03)
 

@@ -94,7 +94,7 @@ def test_a_budget_is_kept_where_it_can_be_and_no_picture_gets_worse(rounds):
     assert (impossible < start).all()
 
 
-def test_neighbours_take_turns_and_all_get_one():
+def test_neighbors_take_turns_and_all_get_one():
     first, second = (choice.turn(number, torch.Size((3, 4, 5, 6))) for number in (6, 7))
     assert torch.equal(first + second, torch.ones(4, 5, 6))
     for axis in range(3):

@@ -37,7 +37,7 @@ WRONG: dict[str, tuple[list[object], str]] = {
     "another tokenizer than the tokens'": ([*PRIOR, "--tokenizer", "text.safetensors"], "no file"),
     "a split of no set": (["tokenize", "train", "x.tokens", "--data", "mario"], "no data set 'mario'"),
     "a split that the digits have not": (["tokenize", "unseen", "x.tokens", "--data", "digits"], "train, valid, test"),
-    "digits for a tokenizer of colours": (
+    "digits for a tokenizer of colors": (
         ["tokenize", "valid", "x.tokens", "--data", "digits"],
         "gray, 28×28 pixels; this tokenizer takes color ones in patches of 5×5",
     ),
@@ -394,17 +394,17 @@ def test_pictures_moved_by_chance():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(examples, "MOVED_AT_ONCE", 70)
         assert torch.equal(moved, examples.moved(digits, "digits", 1))
-    # Its mass stays, up to a tenth in each direction, and its centre moves by little more than a pixel.
+    # Its mass stays, up to a tenth in each direction, and its center moves by little more than a pixel.
     mass, before = (images.double().sum(dim=(1, 2, 3)) for images in (moved, digits))
     assert 0.78 < (mass / before).min() < 0.9
     assert 1.1 < (mass / before).max() < 1.25
     places = torch.arange(28.0)[:, None, None]
-    centres = [
+    centers = [
         (images * places).double().sum(dim=(1, 2, 3)) / images.double().sum(dim=(1, 2, 3)) for images in (moved, digits)
     ]
-    assert 0.8 < (centres[0] - centres[1]).abs().max() < 1.7
-    colours = torch.randint(256, (40, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    shifted = examples.moved(colours, "cifar10", 1)
+    assert 0.8 < (centers[0] - centers[1]).abs().max() < 1.7
+    colors = torch.randint(256, (40, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    shifted = examples.moved(colors, "cifar10", 1)
     inner = shifted[:, 2:-2, 2:-2]
 
     def found(image: torch.Tensor, part: torch.Tensor) -> bool:
@@ -412,8 +412,8 @@ def test_pictures_moved_by_chance():
             torch.equal(image[row : row + 28, column : column + 28], part) for row in range(5) for column in range(5)
         )
 
-    plain = [found(image, part) for image, part in zip(colours, inner, strict=True)]
-    mirrored = [found(image.flip(1), part) for image, part in zip(colours, inner, strict=True)]
+    plain = [found(image, part) for image, part in zip(colors, inner, strict=True)]
+    mirrored = [found(image.flip(1), part) for image, part in zip(colors, inner, strict=True)]
     assert all(one != other for one, other in zip(plain, mirrored, strict=True))
     assert 10 < sum(mirrored) < 30
 

@@ -116,7 +116,7 @@ def test_the_front_has_the_best_file_for_every_limit(sizes, limit):
 
 @pytest.fixture
 def frames() -> dict[str, torch.Tensor]:
-    """Frames that are easy to write small: two colours that meet at an edge."""
+    """Frames that are easy to write small: two colors that meet at an edge."""
     chance = random.Random(0)
     pictures = {}
     for name in ("a/0", "a/1", "b/0", "b/1"):

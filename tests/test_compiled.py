@@ -1,6 +1,5 @@
 """Compiled steps: the twin's integers on every path, the prior's floats but for the last bits, life without numba."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -37,7 +36,7 @@ def steps(prior, tokens: torch.Tensor, order=None, label=None) -> torch.Tensor:
 @pytest.fixture(params=[1, 2])
 def threads(request):
     before = numba.get_num_threads()
-    numba.set_num_threads(min(request.param, os.cpu_count() or 1))
+    numba.set_num_threads(min(request.param, numba.config.NUMBA_NUM_THREADS))
     yield request.param
     numba.set_num_threads(before)
 

@@ -148,14 +148,14 @@ def test_the_splits_of_cifar10_are_disjoint():
 
 @pytest.fixture(scope="module")
 def sheets(tmp_path_factory) -> data.Path:
-    """A data folder whose CIFAR-10 has pictures of one colour, which is their number, and labels that fit."""
+    """A data folder whose CIFAR-10 has pictures of one color, which is their number, and labels that fit."""
     folder = tmp_path_factory.mktemp("data")
     (folder / "frames").mkdir()
     (folder / "cifar10").mkdir()
     names = [f"data_batch_{number}" for number in range(1, 6)] + ["test_batch"]
     for number, name in enumerate(names):
-        colours = np.array([(number, row // 256, row % 256) for row in range(10000)], np.uint8)
-        sheet = Image.fromarray(colours[:, None].repeat(1024, axis=1))
+        colors = np.array([(number, row // 256, row % 256) for row in range(10000)], np.uint8)
+        sheet = Image.fromarray(colors[:, None].repeat(1024, axis=1))
         sheet.save(folder / "cifar10" / f"{name}.png", compress_level=1)
     for part, batches in (("train", range(5)), ("test", [5])):
         labels = [(batch + row) % 10 for batch in batches for row in range(10000)]
@@ -200,9 +200,9 @@ def test_missing_and_damaged_files_of_a_published_set_are_told_and_so_is_how_to_
         data.load("digits", "train")
 
 
-def test_a_folder_is_fitted_to_cover_and_cut_to_the_centre(tmp_path):
+def test_a_folder_is_fitted_to_cover_and_cut_to_the_center(tmp_path):
     wide = np.zeros((100, 300, 3), np.uint8)
-    wide[:, 75:225] = 200  # exactly the centre that remains
+    wide[:, 75:225] = 200  # exactly the center that remains
     Image.fromarray(wide).save(tmp_path / "a.png")
     Image.fromarray(np.full((200, 300, 3), 90, np.uint8)).save(tmp_path / "b.jpg")
     (tmp_path / "notes.txt").write_text("no image")
@@ -212,11 +212,11 @@ def test_a_folder_is_fitted_to_cover_and_cut_to_the_centre(tmp_path):
     assert (images[1].int() - 90).abs().max() <= 1
 
 
-def test_transparent_grey_palette_and_turned_pictures_are_read(tmp_path):
+def test_transparent_gray_palette_and_turned_pictures_are_read(tmp_path):
     Image.new("RGBA", (150, 100), (255, 0, 0, 0)).save(tmp_path / "clear.png")
     assert (data.read_image(tmp_path / "clear.png") == 255).all()
-    Image.new("L", (150, 100), 77).save(tmp_path / "grey.png")
-    assert (data.read_image(tmp_path / "grey.png") == 77).all()
+    Image.new("L", (150, 100), 77).save(tmp_path / "gray.png")
+    assert (data.read_image(tmp_path / "gray.png") == 77).all()
     Image.fromarray(np.full((100, 150), 77 * 256 + 200, np.uint16)).save(tmp_path / "sixteen bits.png")
     assert (data.read_image(tmp_path / "sixteen bits.png") == 77).all()
     Image.new("P", (150, 100)).save(tmp_path / "palette.png")
@@ -257,7 +257,7 @@ def test_lossless_formats_give_the_pixels_back(tmp_path, picture, name):
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.bmp"])
-def test_a_grey_picture_is_written_grey_and_read_with_one_channel_or_three(tmp_path, name):
+def test_a_gray_picture_is_written_gray_and_read_with_one_channel_or_three(tmp_path, name):
     digit = data.load("digits", "valid")[0]
     data.write_image(tmp_path / name, digit)
     with Image.open(tmp_path / name) as image:
@@ -267,7 +267,7 @@ def test_a_grey_picture_is_written_grey_and_read_with_one_channel_or_three(tmp_p
     assert torch.equal(data.load_folder(tmp_path, 28, 28, channels=1), digit[None])
 
 
-def test_colours_become_grey_by_their_brightness(tmp_path):
+def test_colors_become_gray_by_their_brightness(tmp_path):
     Image.new("RGB", (28, 28), (0, 255, 0)).save(tmp_path / "green.png")
     assert (data.read_image(tmp_path / "green.png", 28, 28, channels=1) == 150).all()  # 0.587 of 255
     Image.new("RGBA", (28, 28), (0, 0, 0, 0)).save(tmp_path / "clear.png")

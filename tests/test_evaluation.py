@@ -74,7 +74,7 @@ def test_the_rest_by_its_definition(numbers):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
-def test_samples_are_compared_with_all_real_pictures_and_neighbours_with_half_of_those_stored(numbers):
+def test_samples_are_compared_with_all_real_pictures_and_neighbors_with_half_of_those_stored(numbers):
     _, reference = numbers
     fakes = 1.1 * torch.randn(200, 4, generator=torch.Generator().manual_seed(1))
     scores = evaluation.score(Seen(fakes), reference, torch.zeros(200, 2, 2, 1))  # type: ignore[arg-type]
@@ -87,7 +87,7 @@ def test_samples_are_compared_with_all_real_pictures_and_neighbours_with_half_of
 
 
 def test_real_pictures_are_compared_with_the_others_alone(numbers):
-    """The last of those stored: with the first, so that none is its own neighbour, and with those not stored."""
+    """The last of those stored: with the first, so that none is its own neighbor, and with those not stored."""
     features, reference = numbers
     rest = metrics.moments(features[300:])
     for asked, count in ((200, 200), (10_000, 300)):

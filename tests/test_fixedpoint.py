@@ -254,8 +254,8 @@ def test_norms_at_the_edges_of_their_roundings():
         assert square in (None, whole)
         expected = [round(Fraction(a * (math.isqrt(18 << 96) // math.isqrt(whole)), 2**34)) for a in column]
         x = torch.tensor([[column]], dtype=torch.float64)
-        assert twin._normalise(x).flatten().tolist() == expected
-        assert twin._step_normalise(x[0].T.numpy()).flatten().tolist() == expected
+        assert twin._normalize(x).flatten().tolist() == expected
+        assert twin._step_normalize(x[0].T.numpy()).flatten().tolist() == expected
 
 
 @pytest.mark.parametrize("heads", [8, 10])
@@ -460,7 +460,7 @@ def test_bounds_hold_with_every_activation_at_the_clamp():
     squares = 16 * LARGEST**2 + 16 * 2**28 // 100_000
     assert twin.bounds["squares in a norm"] > squares
     # Of √width by a root, what the proposal times the root can reach: one more than the quotient may be proposed.
-    assert twin.bounds["normalised values"] > math.isqrt(16 << 96) + math.isqrt(squares)
+    assert twin.bounds["normalized values"] > math.isqrt(16 << 96) + math.isqrt(squares)
     for name, weight in twin.weights.items():
         if weight.dim() == 2 and name not in ("embedding.weight", "positions"):
             rows = [[abs(int(value)) for value in row] for row in weight.tolist()]
@@ -487,7 +487,7 @@ def test_sums_are_exact_up_to_the_bounds():
         column = x.long().flatten().tolist()
         size = math.isqrt(sum(a * a for a in column) + twin.epsilon)
         expected = [round(Fraction(a * (math.isqrt(512 << 96) // size), 2**34)) for a in column]
-        assert twin._normalise(x).flatten().tolist() == expected
+        assert twin._normalize(x).flatten().tolist() == expected
 
     query, keys, values = most[..., :256], most.expand(1, 256, 2048).mT, odd.expand(1, 256, 2048).mT
     mean = sum(odd.long().flatten().tolist()) // 2048

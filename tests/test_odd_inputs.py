@@ -337,7 +337,7 @@ def test_trainings_that_cannot_begin(refused, arguments, words):
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr", "LAB", "I", "I;16", "F"])
 def test_every_mode_of_pixels_is_converted_or_refused(run, tmp_path, monkeypatch, mode):
-    """A grey ramp: what is converted keeps it, so that nothing is read as all white or all black."""
+    """A gray ramp: what is converted keeps it, so that nothing is read as all white or all black."""
     monkeypatch.chdir(tmp_path)
     levels = torch.arange(256, dtype=torch.uint8).repeat_interleave(60)[:15000].reshape(100, 150)
     ramp = Image.fromarray(levels.numpy())

@@ -16,7 +16,7 @@ def test_a_picture_cut_by_hand():
     assert patches[0].tolist() == [[[0, 1, 4, 5], [2, 3, 6, 7]], [[8, 9, 12, 13], [10, 11, 14, 15]]]
 
 
-def test_the_colours_of_a_pixel_stay_together():
+def test_the_colors_of_a_pixel_stay_together():
     picture = torch.tensor([[[[1, 2, 3], [4, 5, 6]]]])
     assert patchify(picture, 1).tolist() == [[[[1, 2, 3], [4, 5, 6]]]]
 

@@ -20,7 +20,7 @@ SIZE = (150, 100)
 
 
 def level(path: Path, channels: int = 3) -> list[int]:
-    """The one colour of a picture."""
+    """The one color of a picture."""
     pixels = data.read_image(path, channels=channels).flatten(0, 1)
     assert (pixels == pixels[0]).all()
     return pixels[0].tolist()
@@ -38,7 +38,7 @@ def level(path: Path, channels: int = 3) -> list[int]:
         ("a.tif", np.full((100, 150), 0, np.float32), 0),
     ],
 )
-def test_wide_greys_keep_their_level(tmp_path, name, array, expected):
+def test_wide_grays_keep_their_level(tmp_path, name, array, expected):
     Image.fromarray(array).save(tmp_path / name)
     assert level(tmp_path / name) == [expected] * 3
     assert level(tmp_path / name, channels=1) == [expected]
@@ -61,7 +61,7 @@ def test_levels_outside_of_the_documented_range_are_refused(tmp_path, array, wor
         data.read_image(tmp_path / "a.tif")
 
 
-def test_colours_of_sixteen_bits(tmp_path):
+def test_colors_of_sixteen_bits(tmp_path):
     rows = b"".join(b"\0" + struct.pack(">HHH", 200 * 256, 100 * 256, 50 * 256) * 150 for _ in range(100))
     (tmp_path / "a.ppm").write_bytes(
         b"P6 150 100 65535\n" + struct.pack(">HHH", 200 * 257, 100 * 257, 50 * 257) * 15000
@@ -90,12 +90,12 @@ MODES: dict[str, tuple[str, Any, Any]] = {
 
 @pytest.mark.parametrize("mode", MODES)
 def test_every_mode_that_files_hold(tmp_path, mode):
-    name, colour, expected = MODES[mode]
-    Image.new(mode, SIZE, colour).save(tmp_path / name)
+    name, color, expected = MODES[mode]
+    Image.new(mode, SIZE, color).save(tmp_path / name)
     found = level(tmp_path / name)
     if expected is not None:
         assert max(abs(one - other) for one, other in zip(found, expected, strict=True)) <= 1
-    else:  # L* = 53.6 without a colour is a middle grey in sRGB
+    else:  # L* = 53.6 without a color is a middle gray in sRGB
         assert max(found) - min(found) <= 2
         assert abs(found[0] - 128) <= 3
 
@@ -110,36 +110,36 @@ def test_the_other_modes_of_pillow_are_converted_too(mode):
     else:
         image = image.convert("RGB" if mode in ("HSV", "RGBX") else "RGBA").convert(mode)
     assert image.mode == mode
-    grey = 124
-    coloured: Any = to_srgb(image, False).getpixel((3, 3))
-    for found, wanted in zip(coloured, [grey] * 3 if mode == "La" else [200, 100, 50], strict=True):
+    gray = 124
+    colored: Any = to_srgb(image, False).getpixel((3, 3))
+    for found, wanted in zip(colored, [gray] * 3 if mode == "La" else [200, 100, 50], strict=True):
         assert abs(found - wanted) <= 3
     brightness: Any = to_srgb(image, True).getpixel((3, 3))
-    assert abs(brightness - grey) <= 2
+    assert abs(brightness - gray) <= 2
 
 
 def test_a_profile_is_converted_and_that_of_srgb_changes_nothing(tmp_path):
-    colour = (200, 100, 50)
+    color = (200, 100, 50)
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    Image.new("RGB", SIZE, colour).save(tmp_path / "srgb.png", icc_profile=srgb)
-    assert level(tmp_path / "srgb.png") == list(colour)
+    Image.new("RGB", SIZE, color).save(tmp_path / "srgb.png", icc_profile=srgb)
+    assert level(tmp_path / "srgb.png") == list(color)
     # Red and green exchanged: the colorants of sRGB under each other's names.
     red, green = srgb.index(b"rXYZ"), srgb.index(b"gXYZ")
     swapped = bytearray(srgb)
     swapped[red : red + 4], swapped[green : green + 4] = b"gXYZ", b"rXYZ"
-    Image.new("RGB", SIZE, colour).save(tmp_path / "named srgb.png", icc_profile=bytes(swapped))
-    assert level(tmp_path / "named srgb.png") == list(colour)  # by its name: no two makers' numbers are the same
+    Image.new("RGB", SIZE, color).save(tmp_path / "named srgb.png", icc_profile=bytes(swapped))
+    assert level(tmp_path / "named srgb.png") == list(color)  # by its name: no two makers' numbers are the same
     swapped = swapped.replace(b"s\0R\0G\0B", b"s\0W\0A\0P")
-    Image.new("RGB", SIZE, colour).save(tmp_path / "swapped.png", icc_profile=bytes(swapped))
+    Image.new("RGB", SIZE, color).save(tmp_path / "swapped.png", icc_profile=bytes(swapped))
     found = level(tmp_path / "swapped.png")
     assert max(abs(one - other) for one, other in zip(found, (100, 200, 50), strict=True)) <= 2
-    Image.new("RGBA", SIZE, (*colour, 255)).save(tmp_path / "alpha.png", icc_profile=bytes(swapped))
+    Image.new("RGBA", SIZE, (*color, 255)).save(tmp_path / "alpha.png", icc_profile=bytes(swapped))
     assert level(tmp_path / "alpha.png") == found
-    Image.new("RGB", SIZE, colour).quantize(2).save(tmp_path / "palette.png", icc_profile=bytes(swapped))
+    Image.new("RGB", SIZE, color).quantize(2).save(tmp_path / "palette.png", icc_profile=bytes(swapped))
     assert level(tmp_path / "palette.png") == found
 
 
-def test_a_profile_of_greys_is_converted(tmp_path):
+def test_a_profile_of_grays_is_converted(tmp_path):
     """The smallest profile: grays whose levels are proportional to their light."""
     white = b"XYZ " + struct.pack(">I3i", 0, 63190, 65536, 54061)  # D50, as every profile's light is
     tags = {

@@ -22,7 +22,7 @@ def test_every_picture_is_shown_as_it_is_under_its_title():
     plt.close(figure)
 
 
-def test_equal_tokens_have_equal_colours_and_others_do_not():
+def test_equal_tokens_have_equal_colors_and_others_do_not():
     figure, axis = plt.subplots()
     plots.show_tokens(torch.tensor([[5, 5], [6, 1023]]), axis, 1024)
     shown = np.asarray(axis.images[0].get_array())
@@ -30,8 +30,8 @@ def test_equal_tokens_have_equal_colours_and_others_do_not():
     assert not np.array_equal(shown[0, 0], shown[1, 0])
     assert not np.array_equal(shown[1, 0], shown[1, 1])
     plots.show_tokens(torch.arange(1024).view(32, 32), axis, 1024)
-    colours = (np.asarray(axis.images[1].get_array()) * 255).round().reshape(-1, 3)
-    assert len({tuple(colour) for colour in colours.tolist()}) == 1024
+    colors = (np.asarray(axis.images[1].get_array()) * 255).round().reshape(-1, 3)
+    assert len({tuple(color) for color in colors.tolist()}) == 1024
     plt.close(figure)
 
 

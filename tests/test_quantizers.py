@@ -49,7 +49,7 @@ def test_the_nearest_corner_is_the_one_taken():
 
 
 @pytest.mark.parametrize("shape", [(4, 10), (3, 5, 7, 10)])
-def test_the_gradient_is_that_of_the_normalisation_alone(shape):
+def test_the_gradient_is_that_of_the_normalization_alone(shape):
     latent = torch.randn(shape, generator=torch.Generator().manual_seed(2), requires_grad=True)
     weights = torch.randn(shape, generator=torch.Generator().manual_seed(3))
     (BSQ(10)(latent) * weights).sum().backward()

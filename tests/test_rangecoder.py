@@ -287,7 +287,7 @@ def test_carries_of_every_length_happen_and_decode() -> None:
 @given(messages(longest=8, largest=40))
 @examples(100)
 def test_no_shorter_payload_decodes_to_the_message(message: Message) -> None:
-    """Everything that is shorter by a byte is tried where that is one byte, and its likeliest neighbours where more."""
+    """Everything that is shorter by a byte is tried where that is one byte, and its likeliest neighbors where more."""
     symbols, tables = message
     payload = encode(symbols, tables)
     if not payload:

@@ -128,7 +128,7 @@ def test_a_sign_learns_what_others_are_guessed_from_it():
     wrong = 1 / (1 + math.e)  # how much of the guess is on the other sign
     pull = torch.tensor([-wrong, -2 * torch.sigmoid(2 * near[1]) * torch.sigmoid(-2 * near[1]), 0.0]) / math.log(2)
     unit = near / near.norm()
-    expected = 3**0.5 * (pull - unit * (unit * pull).sum()) / 2**0.5  # through the normalisation
+    expected = 3**0.5 * (pull - unit * (unit * pull).sum()) / 2**0.5  # through the normalization
     torch.testing.assert_close(slope[0, 0, 0, :3], expected)
 
 
@@ -174,8 +174,8 @@ def test_pictures_vary_within_the_range_of_pixels():
     assert len({each.sum().item() for each in seen}) > 10
 
 
-def test_a_third_of_the_pictures_gets_other_colours_by_a_third_at_most():
-    """Of a flat grey, which enlarging leaves alone, what comes out is the gain of each channel."""
+def test_a_third_of_the_pictures_gets_other_colors_by_a_third_at_most():
+    """Of a flat gray, which enlarging leaves alone, what comes out is the gain of each channel."""
     torch.manual_seed(0)
     gains = torch.cat([rate.vary(torch.full((50, 10, 10, 3), 0.1)) for _ in range(8)]).add(0.5) / 0.6
     each = gains[:, 0, 0]
@@ -197,7 +197,7 @@ def test_a_third_of_the_batches_is_a_part_enlarged():
         image = rate.vary(slope)
         middle = image[0, 10:30, 15:45]
         rows, columns = middle.diff(dim=0) * 40 / 0.4, middle.diff(dim=1) * 60 / 0.4
-        if rows.mean((0, 1)).sub(rows.mean()).abs().max() < 1e-4:  # no other colours, which would differ by channel
+        if rows.mean((0, 1)).sub(rows.mean()).abs().max() < 1e-4:  # no other colors, which would differ by channel
             shares.append((rows.mean().item(), columns.mean().item()))
             corners.append((image[0, 3, 3, 0] - slope[0, 3, 3, 0]).item())
     assert 220 < len(shares) < 310
@@ -206,7 +206,7 @@ def test_a_third_of_the_batches_is_a_part_enlarged():
     assert all(0.685 < share < 1.001 for each in cut for share in each)
     assert all(abs(rows - columns) < 0.03 for rows, columns in cut)
     assert min(min(each) for each in cut) < 0.72
-    # The part may begin anywhere, from the corner itself to as far as it still fits: 0.3 · 0.4 · 2 of grey.
+    # The part may begin anywhere, from the corner itself to as far as it still fits: 0.3 · 0.4 · 2 of gray.
     assert -0.01 < min(corners) < 0.03
     assert 0.1 < max(corners) < 0.26
 
@@ -261,7 +261,7 @@ def test_a_dial_and_refined_pixels_are_part_of_the_configuration():
 
 
 def test_a_seam_is_within_reach_of_the_layers_that_refine_pixels():
-    """A pixel at a patch's edge depends on the neighbouring patch's code even if no block of patches looks around."""
+    """A pixel at a patch's edge depends on the neighboring patch's code even if no block of patches looks around."""
     model = tokenizer(2)
     with torch.no_grad():
         model.get_parameter("decoder.1.conv.weight")[:, :, [0, 0, 0, 1, 1, 2, 2, 2], [0, 1, 2, 0, 2, 0, 1, 2]] = 0

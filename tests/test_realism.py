@@ -57,8 +57,8 @@ def test_the_patch_distance_of_doubled_contrast_is_the_patches_mean_square():
     """Twice as large: |m|² + tr(C + 4 C - 2 · 2 C) = |m|² + tr C, what numpy finds by looking at each patch."""
     images = (100 + torch.randint(10, (6, 40, 40, 1), generator=torch.Generator().manual_seed(0))).expand(-1, -1, -1, 3)
     doubled = 100 + 2 * (images - 100)
-    grey = images[..., 0].numpy() / 255
-    patches = np.lib.stride_tricks.sliding_window_view(grey, (7, 7), axis=(1, 2))[:, ::4, ::4].reshape(-1, 49)
+    gray = images[..., 0].numpy() / 255
+    patches = np.lib.stride_tricks.sliding_window_view(gray, (7, 7), axis=(1, 2))[:, ::4, ::4].reshape(-1, 49)
     patches = patches - patches.mean(1, keepdims=True)
     expected = (patches**2).sum(1).mean()
     assert realism.patch_distance(doubled.byte(), images.byte()) == pytest.approx(expected, rel=0.01)
@@ -85,13 +85,13 @@ def test_unsharp_masking_is_pillows_but_for_its_rounding(amount, sigma):
     assert torch.equal(realism.unsharp(images, 0), images)
 
 
-def test_noise_is_as_strong_as_asked_and_the_same_in_all_colours():
-    grey = torch.full((4, 50, 50, 3), 128, dtype=torch.uint8)
-    noisy = realism.noisy(grey, 7)
+def test_noise_is_as_strong_as_asked_and_the_same_in_all_colors():
+    gray = torch.full((4, 50, 50, 3), 128, dtype=torch.uint8)
+    noisy = realism.noisy(gray, 7)
     assert noisy.float().std().item() == pytest.approx(7, rel=0.05)
     assert torch.equal(noisy[..., 0], noisy[..., 2])
-    assert torch.equal(noisy, realism.noisy(grey, 7))
-    assert not torch.equal(noisy, realism.noisy(grey, 7, seed=1))
+    assert torch.equal(noisy, realism.noisy(gray, 7))
+    assert not torch.equal(noisy, realism.noisy(gray, 7, seed=1))
 
 
 def test_a_fresh_judge_guesses_between_equals_and_sees_what_is_smooth():

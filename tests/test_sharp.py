@@ -97,7 +97,7 @@ def test_detail_of_what_is_constant_is_none_but_for_the_grain_and_knows_no_patch
     assert by_patch[:, :, edge:-edge, edge:-edge].abs().max() > 1e-2
 
 
-def test_detail_leaves_the_colours_of_a_surface_alone():
+def test_detail_leaves_the_colors_of_a_surface_alone():
     detail = some_decoder().detail
     drawn = detail(to_float(some_pictures()).permute(0, 3, 1, 2), torch.randn(3, 16, 16, 16))
     coarse = F.avg_pool2d(drawn, 20)

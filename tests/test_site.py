@@ -46,28 +46,28 @@ def serve(folder: Path) -> ThreadingHTTPServer:
     return server
 
 
-def complaints(browser: Browser, folder: Path, over: str, colours: Any = "light") -> list[str]:
+def complaints(browser: Browser, folder: Path, over: str, colors: Any = "light") -> list[str]:
     """Open every page of a site over "http" or "file", and return all that is wrong with it."""
     if over == "file":
-        return visit_all(browser, folder, folder.as_uri() + "/", colours)
+        return visit_all(browser, folder, folder.as_uri() + "/", colors)
     server = serve(folder)
     try:
-        return visit_all(browser, folder, f"http://127.0.0.1:{server.server_port}/", colours)
+        return visit_all(browser, folder, f"http://127.0.0.1:{server.server_port}/", colors)
     finally:
         server.shutdown()
         server.server_close()
 
 
-def visit_all(browser: Browser, folder: Path, base: str, colours: Any) -> list[str]:
+def visit_all(browser: Browser, folder: Path, base: str, colors: Any) -> list[str]:
     found: list[str] = []
     pages = {}
     left_out = ["_static/"]  # the theme's own templates
-    if not (base.startswith("file") and colours == "light"):
+    if not (base.startswith("file") and colors == "light"):
         left_out.append("_modules/")  # the library's source, many pages of one form: looked at in one way is enough
     for file in sorted(folder.rglob("*.html")):
         name = file.relative_to(folder).as_posix()
         if not name.startswith(tuple(left_out)):
-            page = browser.new_page(color_scheme=colours)
+            page = browser.new_page(color_scheme=colors)
             page.set_default_timeout(PATIENCE * 1000)
             pages[name] = visit(page, base, name, found)
             page.close()
@@ -113,10 +113,10 @@ def visit(page: Page, base: str, name: str, found: list[str]) -> dict[str, Any]:
     return content
 
 
-@pytest.mark.parametrize("colours", ["light", "dark"])
+@pytest.mark.parametrize("colors", ["light", "dark"])
 @pytest.mark.parametrize("over", ["http", "file"])
-def test_every_page_is_whole_and_asks_nobody(browser: Browser, site: Path, over: str, colours: str) -> None:
-    assert complaints(browser, site, over, colours) == []
+def test_every_page_is_whole_and_asks_nobody(browser: Browser, site: Path, over: str, colors: str) -> None:
+    assert complaints(browser, site, over, colors) == []
 
 
 BROKEN_PAGE = """<title>Broken</title>

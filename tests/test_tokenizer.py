@@ -57,7 +57,7 @@ def test_the_decoder_is_given_the_tokens_and_nothing_else(images):
     tokenizer = ImageTokenizer(5, width=8, depth=1, quantizer=BSQ(10)).eval()
     in_training, _ = tokenizer(to_float(images))
     decoded = tokenizer.decode(tokenizer.encode(images))
-    # The straight-through sum u + (û - u) is û up to its last bit, so a value may round to the next grey level.
+    # The straight-through sum u + (û - u) is û up to its last bit, so a value may round to the next gray level.
     assert (to_uint8(in_training.detach()).int() - decoded.int()).abs().max() <= 1
 
 
@@ -108,7 +108,7 @@ def test_input_of_another_kind_is_refused_in_words(images):
         ImageTokenizer(5)
 
 
-def test_grey_levels_survive_the_way_to_float_and_back():
+def test_gray_levels_survive_the_way_to_float_and_back():
     levels = torch.arange(256, dtype=torch.uint8)
     assert torch.equal(to_uint8(to_float(levels)), levels)
     assert to_uint8(torch.tensor([-9.0, 9.0])).tolist() == [0, 255]
@@ -290,7 +290,7 @@ def test_a_pyramid_of_tokens():
 
 
 def test_a_pyramids_token_changes_the_place_of_its_cell():
-    """A cell reaches its neighbours' centres, as enlarging interpolates; φ adds one patch, and so does each block."""
+    """A cell reaches its neighbors' centers, as enlarging interpolates; φ adds one patch, and so does each block."""
     sides, finest, depth = (1, 2, 4, 8), 8, 1
     tokenizer = build(Pyramid(VQ(16, 6), sides), 1, depth)
     tokens = tokenizer.encode(pictures(1, 16, 16))
@@ -312,15 +312,15 @@ def test_a_pyramids_token_changes_the_place_of_its_cell():
 
 
 def test_what_other_grids_refuse():
-    grey = build(KINDS["Product"](), 1)
+    gray = build(KINDS["Product"](), 1)
     with pytest.raises(ValueError, match=r"\(B, H, W, 1\) uint8, not \(3, 10, 14, 3\) uint8"):
-        grey.encode(pictures(3))
+        gray.encode(pictures(3))
     with pytest.raises(ValueError, match=r"a grid \(B, h, w, codebooks\) int64, not \(1, 5, 7\) int64"):
-        grey.decode(torch.zeros(1, 5, 7, dtype=torch.int64))
+        gray.decode(torch.zeros(1, 5, 7, dtype=torch.int64))
     with pytest.raises(ValueError, match="has 2 codebooks, not 3"):
-        grey.decode(torch.zeros(1, 5, 7, 3, dtype=torch.int64))
+        gray.decode(torch.zeros(1, 5, 7, 3, dtype=torch.int64))
     with pytest.raises(ValueError, match=r"\[0, 16\)"):
-        grey.decode(torch.full((1, 5, 7, 2), 16))
+        gray.decode(torch.full((1, 5, 7, 2), 16))
     with pytest.raises(ValueError, match=r"a grid \(B, h, w\) int64"):
         build(KINDS["VQ"](), 1).decode(torch.zeros(1, 5, 7, 1, dtype=torch.int64))
     pyramid = build(Pyramid(VQ(16, 6), (1, 2, 5)), 1)
@@ -332,7 +332,7 @@ def test_what_other_grids_refuse():
         pyramid.decode(torch.zeros(1, 6, dtype=torch.int64))
 
 
-def test_the_configuration_of_a_colour_tokenizer_names_no_channels():
+def test_the_configuration_of_a_color_tokenizer_names_no_channels():
     """So that the files that were written before there were others keep their hash."""
     assert "channels" not in ImageTokenizer(5, 8, 1, quantizer=BSQ(4)).config
     assert ImageTokenizer(5, 8, 1, quantizer=BSQ(4), channels=1).config["channels"] == 1

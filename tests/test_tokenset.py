@@ -44,11 +44,11 @@ def test_a_file_of_version_2_byte_for_byte(tmp_path):
 
 
 @given(st.integers(1, 18), st.integers(1, 4), st.lists(st.integers(1, 5), min_size=1, max_size=3), st.booleans())
-def test_there_and_back(tmp_path_factory, bits, count, sides, labelled):
+def test_there_and_back(tmp_path_factory, bits, count, sides, labeled):
     path = tmp_path_factory.mktemp("sets") / "a.tokens"
     generator = torch.Generator().manual_seed(bits)
     grids = torch.randint(2**bits, (count, *sides), generator=generator)
-    labels = torch.randint(-1, 255, (count,), generator=generator) if labelled else None
+    labels = torch.randint(-1, 255, (count,), generator=generator) if labeled else None
     tokenset.write(path, grids, 2**bits, HASH, labels)
     read = tokenset.read(path)
     assert torch.equal(read.grids, grids)
@@ -57,8 +57,8 @@ def test_there_and_back(tmp_path_factory, bits, count, sides, labelled):
     if labels is not None and read.labels is not None:
         assert torch.equal(read.labels, labels)
     packed = -(-grids.numel() * bits // 8)
-    old = len(sides) == 2 and not labelled
-    assert path.stat().st_size == (32 if old else 36 + count * labelled) + packed
+    old = len(sides) == 2 and not labeled
+    assert path.stat().st_size == (32 if old else 36 + count * labeled) + packed
     assert path.read_bytes()[4] == (1 if old else 2)
 
 

@@ -249,7 +249,7 @@ def test_the_commitment_is_part_of_the_loss_and_smoothness_only_where_it_is_aske
     codes = quantizer.codes[torch.cdist(latent.flatten(0, 2), quantizer.codes).argmin(-1)].view_as(latent)
     expected = (reconstruction - pixels).square().mean() + 0.25 * (latent - codes).square().mean()
     assert torch.allclose(ReconstructionLoss(tokenizer).eval()(images), expected)
-    one_patch = ImageTokenizer(8, 8, 1, quantizer=BSQ(4), channels=1)  # it has no neighbours to be unlike
+    one_patch = ImageTokenizer(8, 8, 1, quantizer=BSQ(4), channels=1)  # it has no neighbors to be unlike
     assert ReconstructionLoss(one_patch)(images).isfinite()
 
 
@@ -362,21 +362,21 @@ def test_the_losses_by_hand():
     assert torch.allclose(ReconstructionLoss(tokenizer)(images), error)
 
 
-def test_neighbour_distance_by_hand():
+def test_neighbor_distance_by_hand():
     right, up = [1.0, 0.0], [0.0, 3.0]
     grid = torch.tensor([[[right, right], [up, up]]])
     # Down: both pairs are at a right angle, squared distance 2. To the right: all equal, 0.
-    assert training.neighbour_distance(grid).item() == pytest.approx(2.0)
+    assert training.neighbor_distance(grid).item() == pytest.approx(2.0)
     grid = torch.tensor([[[right, up, up], [right, [5.0, 0.0], [-1.0, 0.0]]]])
     # Down: equal, a right angle twice. To the right: a right angle, equal; equal, opposite, a squared distance of 4.
-    assert training.neighbour_distance(grid).item() == pytest.approx((0 + 2 + 2) / 3 + (2 + 0 + 0 + 4) / 4)
+    assert training.neighbor_distance(grid).item() == pytest.approx((0 + 2 + 2) / 3 + (2 + 0 + 0 + 4) / 4)
     tokenizer, images = ImageTokenizer(5, 8, 1, quantizer=BSQ(4)), torch.randint(256, (2, 10, 15, 3)).byte()
-    distance = training.neighbour_distance(tokenizer(images.float() / 255 - 0.5)[1])
+    distance = training.neighbor_distance(tokenizer(images.float() / 255 - 0.5)[1])
     plain, smooth = (ReconstructionLoss(tokenizer, weight)(images).item() for weight in (0.0, 0.5))
     assert smooth == pytest.approx(plain + 0.5 * distance.item())
 
 
-def test_the_smoothness_term_makes_neighbours_equal_more_often():
+def test_the_smoothness_term_makes_neighbors_equal_more_often():
     frames = data.load("supertuxkart", "valid")[::64]
     agreements = []
     for smoothness in (0.0, 0.1):

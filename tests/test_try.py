@@ -157,18 +157,18 @@ def test_the_pictures_can_be_enlarged_and_swapped_by_the_keyboard_alone(page):
     assert page.locator(".try-stack canvas").nth(2).is_visible()
 
 
-def test_any_bytes_and_a_seed_give_a_frame_and_can_be_cancelled(page):
+def test_any_bytes_and_a_seed_give_a_frame_and_can_be_canceled(page):
     page.get_by_label("Letters").fill("a name")
     page.get_by_role("button", name="Decode these letters").click()
     wait(page, "nobody wrote: done")
     page.get_by_role("button", name="Draw a frame").click()
     wait(page, r"Drawing …")
     page.get_by_role("button", name="Cancel").click()
-    wait(page, "Cancelled")
+    wait(page, "Canceled")
     page.get_by_role("button", name="Draw a frame").click()
     wait(page, r"Drawing …")
     page.keyboard.press("Escape")
-    wait(page, "Cancelled")
+    wait(page, "Canceled")
     page.get_by_role("button", name="Draw a frame").click()
     wait(page, "Drawing: done")
 
@@ -306,7 +306,7 @@ def test_the_page_lives_on_while_the_picture_of_a_camera_is_read(page, tmp_path,
     wait(page, "Reading the picture …")
     assert page.get_by_role("progressbar").is_visible()
     page.get_by_role("button", name="Cancel").click()
-    assert page.locator(".try-status").inner_text() == "Cancelled."
+    assert page.locator(".try-status").inner_text() == "Canceled."
     assert page.get_by_role("button", name="Compress it").is_disabled()
 
     upload.set_input_files(camera)

@@ -60,7 +60,7 @@ def png_files() -> Iterator[tuple[str, bytes]]:
     yield "a palette with transparent colors", png(8, 4, 3, noise(8, 4, [0, 1]), palette, chunk(b"tRNS", b"\0\x80\xff"))
     ramp = bytes(each for level in range(256) for each in (level, 255 - level))
     yield "all alphas", png(256, 8, 4, [b"\0" + ramp])
-    yield "a transparent grey", png(4, 8, 0, [b"\0\x05\x06\x07\x05"], chunk(b"tRNS", b"\0\x05"))
+    yield "a transparent gray", png(4, 8, 0, [b"\0\x05\x06\x07\x05"], chunk(b"tRNS", b"\0\x05"))
     yield "a transparent color", png(2, 8, 2, [b"\0\1\2\3\3\2\1"], chunk(b"tRNS", b"\0\1\0\2\0\3"))
     interlaced = [
         line

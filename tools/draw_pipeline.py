@@ -25,8 +25,8 @@ def enlarged(picture: torch.Tensor | np.ndarray, times: int) -> torch.Tensor:
     return torch.as_tensor(picture).repeat_interleave(times, 0).repeat_interleave(times, 1)
 
 
-def coloured(values: torch.Tensor, name: str) -> np.ndarray:
-    """Numbers from 0 to 1, `(h, w)`, as colours of a colour map, `(h, w, 3) uint8`."""
+def colored(values: torch.Tensor, name: str) -> np.ndarray:
+    """Numbers from 0 to 1, `(h, w)`, as colors of a color map, `(h, w, 3) uint8`."""
     return (mpl.colormaps[name](values.numpy())[..., :3] * 255).round().astype(np.uint8)
 
 
@@ -39,7 +39,7 @@ def cut(frame: torch.Tensor, patch: int) -> torch.Tensor:
 
 
 def as_squares(file: bytes, columns: int = 20) -> torch.Tensor:
-    """A file as rows of squares, a byte each: the header in orange, the payload grey by its value."""
+    """A file as rows of squares, a byte each: the header in orange, the payload gray by its value."""
     values = torch.tensor(list(file))
     shades = (60 + values * 150 // 255)[:, None].repeat(1, 3)
     shades[:HEADER] = torch.tensor([230, 126, 34])
@@ -68,8 +68,8 @@ def main() -> None:
     steps = {
         "1-frame": enlarged(frame, SCALE),
         "2-patches": cut(frame, 5),
-        "3-tokens": enlarged(coloured(grid[0] / 1023, "nipy_spectral"), 5 * SCALE),
-        "4-surprise": enlarged(coloured((bits / 12).clamp(0, 1), "magma"), 5 * SCALE),
+        "3-tokens": enlarged(colored(grid[0] / 1023, "nipy_spectral"), 5 * SCALE),
+        "4-surprise": enlarged(colored((bits / 12).clamp(0, 1), "magma"), 5 * SCALE),
         "5-file": as_squares(file),
         "6-again": enlarged(again, SCALE),
         "samples": torch.cat([enlarged(picture, 2) for picture in drawn], dim=1),

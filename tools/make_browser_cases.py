@@ -110,8 +110,8 @@ class Recorded(Twin):
         self.record.append((name, rows.long().tolist()))
         return rows
 
-    def _normalise(self, x):
-        return self.note("norm", super()._normalise(x)[0])[None]
+    def _normalize(self, x):
+        return self.note("norm", super()._normalize(x)[0])[None]
 
     def _attend(self, query, key, value, unseen):
         block = f"blocks.{sum(name.endswith('attention') for name, _ in self.record)}."

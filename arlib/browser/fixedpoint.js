@@ -105,7 +105,7 @@
       for (let block = 0; block < depth; block++) {
         const name = `blocks.${block}.`;
         const [keys, values] = [cache.keys[block], cache.values[block]];
-        const queries = this.product(name + "attention.query_key_value.weight", this.normalised(rows));
+        const queries = this.product(name + "attention.query_key_value.weight", this.normalized(rows));
         queries.forEach((split, i) => {
           this.trace?.(name + "attention.query_key_value", split);
           keys.forEach((key, head) => ptb.setRow(key, first + i, split.subarray(width + head * key.columns)));
@@ -123,7 +123,7 @@
     perceptron(rows, name) {
       const { gelu } = ptb.tables();
       const end = gelu.length - 1;
-      const hidden = this.product(name + "up.weight", this.normalised(rows));
+      const hidden = this.product(name + "up.weight", this.normalized(rows));
       for (const row of hidden) {
         for (let i = 0; i < row.length; i++) {
           const y = row[i];
@@ -135,7 +135,7 @@
     }
 
     logits(rows, book) {
-      const logits = ptb.multiplyAll(this.heads[book], this.normalised(rows));
+      const logits = ptb.multiplyAll(this.heads[book], this.normalized(rows));
       for (const row of logits) for (let i = 0; i < row.length; i++) row[i] = rint(row[i] * TO_LOGIT);
       return logits;
     }
@@ -151,12 +151,12 @@
       });
     }
 
-    normalised(rows) {
-      return rows.map((row) => this.normalise(row));
+    normalized(rows) {
+      return rows.map((row) => this.normalize(row));
     }
 
     /** x · √width / √(sum of squares): a root and a quotient both rounded down. */
-    normalise(x) {
+    normalize(x) {
       let square = this.epsilon;
       for (let i = 0; i < x.length; i++) square += x[i] * x[i];
       const factor = floored(this.rootWidth, rooted(square)) * TO_NORM;

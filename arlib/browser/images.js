@@ -1,5 +1,5 @@
 // Pictures of another size, scaled and cut as arlib/data.py and Pillow do it. A picture is `{height, width, channels,
-// data: Uint8Array}`: 3 channels are red, green and blue, 1 is grey.
+// data: Uint8Array}`: 3 channels are red, green and blue, 1 is gray.
 "use strict";
 ((ptb) => {
   /** A picture scaled (Lanczos) until it covers height × width, then cut to its center: --fit, in Pillow's integers. */

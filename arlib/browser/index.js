@@ -4,7 +4,7 @@
 // from "./ptb.mjs"`, which is also the command line.
 //
 // A picture is {height, width, channels, data: Uint8Array}, row by row, the channels of a pixel side by side: 3 are
-// red, green and blue, 1 is grey. Tokens are an Int32Array in raster order. Bytes are Uint8Arrays. All of it can be
+// red, green and blue, 1 is gray. Tokens are an Int32Array in raster order. Bytes are Uint8Arrays. All of it can be
 // posted to a worker and back. Whatever is wrong with what a function was given is a `ptb.CodecError`, whose message is
 // one sentence or two in the words of the Python library, fit to be shown. All is synchronous and takes seconds, so
 // call it in a worker; only readPng and writePng are promises.

@@ -41,7 +41,7 @@
       rootWidth: Number(wholeRoot(BigInt(width) << 96n)),
     };
     bound("squares in a norm", width * LARGEST * LARGEST + sizes.epsilon);
-    bound("normalised values", sizes.rootWidth + Math.sqrt(width) * LARGEST + 2);
+    bound("normalized values", sizes.rootWidth + Math.sqrt(width) * LARGEST + 2);
     bound("differences of scores", 2 * sizes.headWidth * LARGEST * LARGEST);
     bound("attended values", length * (1 << 20) * LARGEST);
     return sizes;

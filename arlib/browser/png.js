@@ -27,7 +27,7 @@
   }
 
   /** A PNG file (a promise of a picture): transparent parts become white, a rotation mark is obeyed, and with
-   *  `channels = 1` colors become grey by their brightness. Throws `CodecError` for what is no PNG, or damaged. */
+   *  `channels = 1` colors become gray by their brightness. Throws `CodecError` for what is no PNG, or damaged. */
   ptb.readPng = async (bytes, channels = 3) => {
     if (!isPng(bytes)) throw new ptb.CodecError("The file is not a PNG image.");
     const chunks = chunksOf(bytes);
@@ -223,7 +223,7 @@
     const head = new DataView(new ArrayBuffer(13));
     head.setUint32(0, width);
     head.setUint32(4, height);
-    head.setUint16(8, 0x800 + (channels === 3 ? 2 : 0)); // 8 bits a number; colors or grey
+    head.setUint16(8, 0x800 + (channels === 3 ? 2 : 0)); // 8 bits a number; colors or gray
     const packed = await through(new CompressionStream("deflate"), lines);
     return joined([
       Uint8Array.from(SIGNATURE),

@@ -183,7 +183,7 @@
       }
       const grid = quantizer.decodeGrid?.(tokens) ?? vectors(tokens, height, width, quantizer);
       const pixels = this.through("decoder", grid);
-      return { ...pixels, data: Uint8Array.from(pixels.data, greyLevel) };
+      return { ...pixels, data: Uint8Array.from(pixels.data, grayLevel) };
     }
 
     /** The dial's setting; throws `CodecError` for one that it does not have. */
@@ -225,8 +225,8 @@
     return grid;
   }
 
-  /** A number in [-0.5, 0.5] to the nearest grey level. */
-  function greyLevel(x) {
+  /** A number in [-0.5, 0.5] to the nearest gray level. */
+  function grayLevel(x) {
     return Math.max(0, Math.min(255, ptb.rint((x + 0.5) * 255)));
   }
 })((globalThis.ptb ??= {}));

@@ -27,8 +27,8 @@ def data_of(tokenizer: str) -> str:
     patch_size, channels = header["config"]["patch_size"], header["config"].get("channels", 3)
     fitting = (
         name
-        for name, (height, width, colours) in SHAPES.items()
-        if colours == channels and not height % patch_size and not width % patch_size
+        for name, (height, width, colors) in SHAPES.items()
+        if colors == channels and not height % patch_size and not width % patch_size
     )
     return header["data"] if header.get("data") in SHAPES else next(fitting, "supertuxkart")
 

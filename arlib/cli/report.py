@@ -79,9 +79,9 @@ def prior_figures(prior: Prior, grids: torch.Tensor, labels: torch.Tensor | None
     return {"valid bits": f"{bits.mean():.3f} per token, {bits.sum(1).mean():,.1f} per picture{told}"}
 
 
-def conditions(prior: Prior, labelled: bool) -> str:
+def conditions(prior: Prior, labeled: bool) -> str:
     """How `bits_of` measures a prior, in words; nothing for the plain one."""
-    how = ["with their labels"] if labelled and prior.classes is not None else []
+    how = ["with their labels"] if labeled and prior.classes is not None else []
     return ", ".join(how + (["in random orders"] if prior.places is not None else []))
 
 
@@ -119,7 +119,7 @@ def pipeline_table(parts: dict[str, Source], tokenizer: ImageTokenizer, prior: P
         with metered(name, pictures.count) as meter:
             table.add_row(name, *row_of(pictures, tokenizer, prior, meter))
         count, seconds = count + meter.count, seconds + meter.seconds
-        how = "" if prior is None else conditions(prior, pictures.labelled)
+        how = "" if prior is None else conditions(prior, pictures.labeled)
     table.caption = (f"Bits are measured {how}. " if how else "") + f"{pace(count, seconds)}."
     return table
 

@@ -28,7 +28,7 @@ class Source:
 
     count: int
     batches: Callable[[], Iterator[Batch]]
-    labelled: bool = False
+    labeled: bool = False
 
 
 def of_set(name: str, split: str, seed: int | None = None) -> Source:
@@ -42,7 +42,7 @@ def of_set(name: str, split: str, seed: int | None = None) -> Source:
     images, labels = data.load(name, split), data.labels(name, split)
     images = images if seed is None else moved(images, name, seed)
     parts = list(zip(images.split(BATCH), labels.split(BATCH), strict=True))
-    return Source(len(images), lambda: (Batch(some, theirs, []) for some, theirs in parts), labelled=True)
+    return Source(len(images), lambda: (Batch(some, theirs, []) for some, theirs in parts), labeled=True)
 
 
 def frames(paths: list[Path]) -> Iterator[Batch]:

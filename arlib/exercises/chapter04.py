@@ -144,7 +144,7 @@ def loses_sign(answer: Any) -> str:
             f"for this z the value is {_estimate(z).item():.3g}, so the sign is right. How large must z be before a "
             "float32 has no digits left for 0.316?"
         )
-    # Below 2^22 the neighbours of a float32 are a quarter away or nearer, so something of 0.316 is left.
+    # Below 2^22 the neighbors of a float32 are a quarter away or nearer, so something of 0.316 is left.
     candidates = torch.arange(2**23, 2**24 + 4) / 2
     smallest = candidates[_estimate(candidates) <= 0][0].item()
     if given > smallest:

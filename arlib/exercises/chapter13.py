@@ -94,7 +94,7 @@ def cheapest_label(answer: Callable) -> str:
     agree = (given == right).double().mean().item()
     if agree > 0.99:
         accuracy = (right == data.labels("digits", "test")[start : start + 120]).double().mean().item()
-        return f"{accuracy:.0%} of 120 digits are recognised, by a prior that nobody asked to."
+        return f"{accuracy:.0%} of 120 digits are recognized, by a prior that nobody asked to."
     mistakes = {
         "those are the dearest labels: the fewest bits are asked for.": totals.argmax(1),
         "you are off by one: does your first column belong to no label, -1?": right + 1,

@@ -79,7 +79,7 @@ def cheapest(answer: Callable) -> str:
             ),
             "the first token costs `first` bits, and you count none.": (distance, 0 * first, then, price),
             "you do not weigh the bits by the price.": (distance, first, then, 1.0),
-            "you minimise the bits alone: the distance counts too.": (0 * distance, first, then, 1.0),
+            "you minimize the bits alone: the distance counts too.": (0 * distance, first, then, 1.0),
             "that is the worst sequence, not the best.": (-distance, -first, -then, price),
         }
         fitting = [

@@ -23,8 +23,8 @@ export default {
       column("15em", image), column("9em", canvas), column("9em", change.line, wrong.line, right.line));
     row.style.cssText = "display: flex; flex-wrap: wrap; align-items: flex-start; gap: 0.6em; margin-top: 0.4em";
 
-    const colour = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
-    const [good, bad] = [colour(COLOURS[0]), colour(COLOURS[1])];
+    const color = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
+    const [good, bad] = [color(COLORS[0]), color(COLORS[1])];
     const binary = (byte) => byte.toString(2).padStart(8, "0");
 
     function draw() {

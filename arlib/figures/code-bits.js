@@ -14,7 +14,7 @@ export default {
 
     const index = readout("index", "index");
     const sum = readout("sum", "as a sum");
-    const mean = readout("colour", "mean color of the patch (red, green, blue)");
+    const mean = readout("color", "mean color of the patch (red, green, blue)");
     const seen = readout("times", "times in the training frames");
     const large = picture(5, 5, "the patch of this code");
     large.style.maxWidth = "9em";

@@ -104,7 +104,7 @@ export default {
       svg.replaceChildren();
       for (const z of latents) {
         const [cx, cy] = at(z);
-        svg.append(element("svg:circle", { cx, cy, r: 2, fill: COLOURS[0], "fill-opacity": 0.7 }));
+        svg.append(element("svg:circle", { cx, cy, r: 2, fill: COLORS[0], "fill-opacity": 0.7 }));
       }
       codes.forEach((code, k) => {
         const trail = [];
@@ -117,13 +117,13 @@ export default {
           trail.push(`${pen}${at(inside(here)).map((a) => a.toFixed(1)).join(" ")}`);
           pen = "L";
         }
-        const colour = chosen[k] ? COLOURS[1] : COLOURS[4];
-        svg.append(element("svg:path", { d: trail.join(""), fill: "none", stroke: colour, "stroke-opacity": 0.6 }));
+        const color = chosen[k] ? COLORS[1] : COLORS[4];
+        svg.append(element("svg:path", { d: trail.join(""), fill: "none", stroke: color, "stroke-opacity": 0.6 }));
         const [x, y] = at(inside(code));
         svg.append(chosen[k]
-          ? element("svg:rect", { x: x - 4, y: y - 4, width: 8, height: 8, fill: colour })
+          ? element("svg:rect", { x: x - 4, y: y - 4, width: 8, height: 8, fill: color })
           : element("svg:path", {
-            d: `M${x - 4} ${y - 4}l8 8m0 -8l-8 8`, stroke: colour, "stroke-width": 2, fill: "none",
+            d: `M${x - 4} ${y - 4}l8 8m0 -8l-8 8`, stroke: color, "stroke-width": 2, fill: "none",
           }));
       });
       const never = codes.filter((_, k) => path.slice(0, step + 1).every((one) => !one.chosen[k]));

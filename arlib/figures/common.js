@@ -1,8 +1,8 @@
 // What every figure uses. `arlib.widgets` puts this text before a figure's own, so both are one ES module; nothing is
-// exported here. Colours are those of arlib.plots and stand out from a light and from a dark page; all else is drawn
+// exported here. Colors are those of arlib.plots and stand out from a light and from a dark page; all else is drawn
 // in currentColor, the page's own ink.
 
-const COLOURS = ["#3b82c4", "#e07b39", "#3f9c6b", "#b25fb0", "#c94f4f", "#8a7f3d"];
+const COLORS = ["#3b82c4", "#e07b39", "#3f9c6b", "#b25fb0", "#c94f4f", "#8a7f3d"];
 
 // An HTML or SVG element: element("p", {class: "note"}, "text", child, …). SVG where the name begins with "svg:".
 function element(name, attributes = {}, ...children) {
@@ -14,7 +14,7 @@ function element(name, attributes = {}, ...children) {
   return made;
 }
 
-// A labelled slider over the whole numbers from 0 to `last`. `show(value)` gives the words beside it, which a screen
+// A labeled slider over the whole numbers from 0 to `last`. `show(value)` gives the words beside it, which a screen
 // reader says too; `change(value)` is called at once and whenever it moves.
 function slider(label, last, value, show, change) {
   const input = element("input", { type: "range", min: 0, max: last, step: 1, value });

@@ -1,27 +1,27 @@
 // Chapter 13: a digit of 2 × 2 × 2 tokens, one of which is given another code.
 // Data: label, the digit's class; for each of the 8 tokens, in raster order, codes (the token's own one first, then from
-// likely to unlikely), bits (of the whole digit with that code) and seen (what the judge sees); pictures, 28 × 28 grey
+// likely to unlikely), bits (of the whole digit with that code) and seen (what the judge sees); pictures, 28 × 28 gray
 // bytes for each of them, one after the other.
 
 const SIDE = 28;
 const EDIT_NAMES = ["upper left", "upper right", "lower left", "lower right"];
 
-function greyAsColours(bytes) {
-  const colours = new Uint8Array(3 * bytes.length);
-  bytes.forEach((value, pixel) => colours.fill(value, 3 * pixel, 3 * pixel + 3));
-  return colours;
+function grayAsColors(bytes) {
+  const colors = new Uint8Array(3 * bytes.length);
+  bytes.forEach((value, pixel) => colors.fill(value, 3 * pixel, 3 * pixel + 3));
+  return colors;
 }
 
 // What an edit has changed: orange where it became brighter, blue where darker.
-function changeAsColours(after, before) {
-  const colours = new Uint8Array(3 * after.length);
+function changeAsColors(after, before) {
+  const colors = new Uint8Array(3 * after.length);
   after.forEach((value, pixel) => {
     const change = value - before[pixel];
     const hue = change > 0 ? [224, 123, 57] : [59, 130, 196];
     const share = Math.min(1, Math.abs(change) / 160);
-    hue.forEach((part, channel) => { colours[3 * pixel + channel] = Math.round(part * share); });
+    hue.forEach((part, channel) => { colors[3 * pixel + channel] = Math.round(part * share); });
   });
-  return colours;
+  return colors;
 }
 
 export default {
@@ -48,8 +48,8 @@ export default {
 
     function draw() {
       const now = of(place, tried);
-      digit.paint(greyAsColours(now));
-      change.paint(changeAsColours(now, of(place, 0)));
+      digit.paint(grayAsColors(now));
+      change.paint(changeAsColors(now, of(place, 0)));
       shows.code.value = String(codes[place][tried]);
       shows.bits.value = bits[place][tried].toFixed(1);
       shows.seen.value = String(seen[place][tried]);

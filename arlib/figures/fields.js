@@ -27,7 +27,7 @@ export default {
       const bars = ["early", "late", "quiet"].map(() => element("span"));
       const bar = element("div", { "aria-hidden": "true" }, ...bars);
       bar.style.cssText = "display: flex; height: 0.7em; margin-top: 0.2em; border: 1px solid #7a7f8788";
-      bars.forEach((one, index) => { one.style.background = [COLOURS[2], COLOURS[0], COLOURS[4]][index]; });
+      bars.forEach((one, index) => { one.style.background = [COLORS[2], COLORS[0], COLORS[4]][index]; });
       const image = element("img", { alt: `what comes out: ${damage.name}` });
       image.style.cssText = "width: 6em; aspect-ratio: 3 / 2; flex: none";
       const text = element("div", {}, `${damage.name}: `, words, bar);

@@ -17,7 +17,7 @@ export default {
       bits: readout("bits", "bits read, with the label"),
       last: readout("last", "last place"),
     };
-    const known = picture(SIZE, SIZE, "the tokens known so far, all others grey");
+    const known = picture(SIZE, SIZE, "the tokens known so far, all others gray");
     const guess = picture(SIZE, SIZE, "the whole picture as the prior guesses it");
 
     function draw() {

@@ -36,7 +36,7 @@ export default {
         if (weight > weights[best]) best = cell;
         svg.append(element("svg:rect", {
           x: column * size + 0.5, y: row * size + 0.5, width: size - 1, height: size - 1,
-          fill: asked ? "none" : COLOURS[0], "fill-opacity": asked ? 1 : 0.06 + (0.94 * weight) / 255,
+          fill: asked ? "none" : COLORS[0], "fill-opacity": asked ? 1 : 0.06 + (0.94 * weight) / 255,
           stroke: "currentColor", "stroke-width": row === rows - 1 && column === middle ? 2 : 0.15,
         }));
       });

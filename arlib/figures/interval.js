@@ -16,7 +16,7 @@ export default {
     const svg = element("svg:svg");
     const drawn = element("svg:g");
     const handle = element("svg:circle", {
-      cy: 14, r: 8, fill: COLOURS[4], stroke: "currentColor", tabindex: 0, role: "slider", "aria-label": "point",
+      cy: 14, r: 8, fill: COLORS[4], stroke: "currentColor", tabindex: 0, role: "slider", "aria-label": "point",
       "aria-valuemin": 0, "aria-valuemax": 0.999999, "data-name": "handle", style: "cursor: ew-resize; touch-action: none",
     });
     svg.append(drawn, handle);
@@ -88,7 +88,7 @@ export default {
         for (let s = 0; s < letters.length; s++) {
           const [from, to] = [cumulative[s] / total, cumulative[s + 1] / total];
           add("rect", {
-            x: across(from), y, width: width * (to - from), height: row, fill: COLOURS[s % COLOURS.length],
+            x: across(from), y, width: width * (to - from), height: row, fill: COLORS[s % COLORS.length],
             "fill-opacity": s === symbol ? 0.75 : 0.25, stroke: "currentColor", "stroke-width": 1,
           });
           const whole = shows.message.value.slice(0, d) + letters[s];
@@ -100,7 +100,7 @@ export default {
         const below = y + row + gap;
         add("path", {
           d: `M${across(from)} ${y + row} L${across(0)} ${below} L${across(1)} ${below} L${across(to)} ${y + row} Z`,
-          fill: COLOURS[symbol % COLOURS.length], "fill-opacity": 0.12,
+          fill: COLORS[symbol % COLORS.length], "fill-opacity": 0.12,
         });
         const place = ((point * units) / POINTS - before) / span;
         const upright = (y1, y2) => add("line", {
@@ -112,10 +112,10 @@ export default {
       const y = top + depth * (row + gap);
       add("rect", {
         x: across(0), y, width, height: row, stroke: "currentColor", "stroke-width": 1,
-        fill: COLOURS[steps[depth - 1].symbol % COLOURS.length], "fill-opacity": 0.12,
+        fill: COLORS[steps[depth - 1].symbol % COLORS.length], "fill-opacity": 0.12,
       });
       const at = ((number * unit) / 2 ** n - low) / wide;
-      add("line", { x1: across(at), x2: across(at), y1: y + 25, y2: y + row + 5, stroke: COLOURS[1], "stroke-width": 3 });
+      add("line", { x1: across(at), x2: across(at), y1: y + 25, y2: y + row + 5, stroke: COLORS[1], "stroke-width": 3 });
       const [whole, letter] = [n ? `0.${word} = ${shows.value.value}` : "0", 9.5]; // no letter is wider
       const text = letter * whole.length < width ? whole : `0.${word}`;
       const half = (letter * text.length) / 2; // no text passes the edge

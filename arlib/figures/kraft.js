@@ -22,7 +22,7 @@ export default {
     });
     const lines = names.map((name, index) => {
       const line = element("p", { class: "ptb-readout" });
-      line.style.borderLeft = `0.8em solid ${COLOURS[index % COLOURS.length]}`;
+      line.style.borderLeft = `0.8em solid ${COLORS[index % COLORS.length]}`;
       line.style.paddingLeft = "0.5em";
       return line;
     });
@@ -49,7 +49,7 @@ export default {
       words.forEach(([word, first], index) => {
         const part = whole >> lengths[index];
         svg.append(element("svg:rect", {
-          x: first * scale, y: 3, width: part * scale, height: 24, fill: COLOURS[index % COLOURS.length],
+          x: first * scale, y: 3, width: part * scale, height: 24, fill: COLORS[index % COLORS.length],
           "fill-opacity": word === null ? 0.35 : 1, stroke: "currentColor", "stroke-width": 0.8,
         }));
         if (word !== null && part * scale > 9 * word.length) {

@@ -83,10 +83,10 @@ function square(title, below, length, fill) {
 }
 
 const EMPTY = { fill: "none", stroke: "currentColor", "stroke-opacity": 0.25 };
-const PALE = { fill: COLOURS[0], opacity: 0.4 };
-const FULL = { fill: COLOURS[0] };
-const MAY = { fill: COLOURS[2] };
-const MUST_NOT = { fill: COLOURS[4], cross: true };
+const PALE = { fill: COLORS[0], opacity: 0.4 };
+const FULL = { fill: COLORS[0] };
+const MAY = { fill: COLORS[2] };
+const MUST_NOT = { fill: COLORS[4], cross: true };
 
 export default {
   render({ model, el }) {

@@ -45,7 +45,7 @@ export default {
         const token = Math.floor(place / width);
         svg.append(element("svg:rect", {
           x: place * side, y: 8, width: side - 0.6, height: 20, stroke: "none",
-          fill: token < tokens.length ? COLOURS[token] : "currentColor",
+          fill: token < tokens.length ? COLORS[token] : "currentColor",
           "fill-opacity": token < tokens.length ? (bit ? 1 : 0.35) : 0.15,
         }));
         svg.append(element("svg:text", {

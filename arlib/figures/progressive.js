@@ -26,13 +26,13 @@ export default {
       "aria-label": "the token maps from coarse to fine, filled where they are known",
     });
 
-    const grey = (bytes, first) => Array.from({ length: 3 * cells }, (_, at) => bytes[first + Math.floor(at / 3)]);
-    const colour = (token) => `hsl(${(token * 137.5) % 360} 55% ${40 + (token % 5) * 8}%)`;
+    const gray = (bytes, first) => Array.from({ length: 3 * cells }, (_, at) => bytes[first + Math.floor(at / 3)]);
+    const color = (token) => `hsl(${(token * 137.5) % 360} 55% ${40 + (token % 5) * 8}%)`;
 
     function draw() {
       const one = digits[digit];
-      original.paint(grey(originals, digit * cells));
-      decoded.paint(pass ? grey(pictures, (digit * passes + pass - 1) * cells) : new Array(3 * cells).fill(122));
+      original.paint(gray(originals, digit * cells));
+      decoded.paint(pass ? gray(pictures, (digit * passes + pass - 1) * cells) : new Array(3 * cells).fill(122));
       svg.replaceChildren();
       let token = 0;
       sides.forEach((side, scale) => {
@@ -40,7 +40,7 @@ export default {
         for (let place = 0; place < side * side; place++, token++) {
           svg.append(element("svg:rect", {
             x: scale * (map + gap) + (place % side) * cell, y: Math.floor(place / side) * cell, width: cell, height: cell,
-            fill: scale < pass ? colour(one.tokens[token]) : "none", stroke: "currentColor", "stroke-opacity": 0.5,
+            fill: scale < pass ? color(one.tokens[token]) : "none", stroke: "currentColor", "stroke-opacity": 0.5,
           }));
         }
       });

@@ -19,12 +19,12 @@ export default {
     const part = (bytes, number) => bytes.subarray(number * size, (number + 1) * size);
 
     function gradient(rgb) {
-      const grey = Float64Array.from({ length: width * height }, (_, at) =>
+      const gray = Float64Array.from({ length: width * height }, (_, at) =>
         0.299 * rgb[3 * at] + 0.587 * rgb[3 * at + 1] + 0.114 * rgb[3 * at + 2]);
       let [across, down] = [0, 0];
-      for (let at = 0; at < grey.length; at++) {
-        if ((at + 1) % width) across += (grey[at + 1] - grey[at]) ** 2;
-        if (at + width < grey.length) down += (grey[at + width] - grey[at]) ** 2;
+      for (let at = 0; at < gray.length; at++) {
+        if ((at + 1) % width) across += (gray[at + 1] - gray[at]) ** 2;
+        if (at + width < gray.length) down += (gray[at + width] - gray[at]) ** 2;
       }
       return across / (height * (width - 1)) + down / (width * (height - 1));
     }

@@ -39,7 +39,7 @@ export default {
       if (!Array.isArray(node)) {
         const x = ((node + 0.5) * width) / terms.length;
         svg.append(
-          element("svg:circle", { cx: x, cy: 165, r: 4, fill: COLOURS[0] }),
+          element("svg:circle", { cx: x, cy: 165, r: 4, fill: COLORS[0] }),
           element("svg:text", { x, y: 175 + 0.9 * letters, "text-anchor": "middle", "font-size": letters },
             (terms[node][0] * terms[node][1]).toFixed(3)),
         );
@@ -51,7 +51,7 @@ export default {
         svg.append(element("svg:line", { x1: part.x, y1: 165 - 21 * part.level, x2: it.x, y2: 165 - 21 * it.level,
           stroke: "currentColor", "stroke-width": 1.2 }));
       }
-      svg.append(element("svg:circle", { cx: it.x, cy: 165 - 21 * it.level, r: 4, fill: COLOURS[1] }));
+      svg.append(element("svg:circle", { cx: it.x, cy: 165 - 21 * it.level, r: 4, fill: COLORS[1] }));
       return it;
     }
 

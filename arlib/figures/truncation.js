@@ -123,7 +123,7 @@ export default {
         const x = margin + rank * bar + 1;
         add("rect", {
           x, y: floor - tall(after[code]), width: bar - 2, height: tall(after[code]),
-          fill: code === came ? COLOURS[1] : COLOURS[0],
+          fill: code === came ? COLORS[1] : COLORS[0],
         });
         add("rect", {
           x, y: floor - tall(before[code]), width: bar - 2, height: tall(before[code]),
@@ -133,7 +133,7 @@ export default {
         strip.children[rank].setAttribute("opacity", after[code] ? 1 : 0.12);
         if (code === came) {
           add("rect", {
-            x: left - 1, y: above - 1, width: square - 1, height: square - 1, fill: "none", stroke: COLOURS[1],
+            x: left - 1, y: above - 1, width: square - 1, height: square - 1, fill: "none", stroke: COLORS[1],
             "stroke-width": 3,
           });
         }

@@ -13,12 +13,12 @@ const { element, button, field, range, chooser, canvas, draw, blank, patch, list
 
   const button = (label, onclick, attributes = {}) => element("button", { type: "button", onclick, ...attributes }, label);
 
-  /** A labelled input. */
+  /** A labeled input. */
   function field(label, input) {
     return element("label", { class: "try-field" }, element("span", {}, label), input);
   }
 
-  /** A labelled slider that says its value in words. `moved()` is for who has moved it, `tell()` says it and no more. */
+  /** A labeled slider that says its value in words. `moved()` is for who has moved it, `tell()` says it and no more. */
   function range(label, settings, words, change) {
     const input = element("input", { type: "range", ...settings });
     const output = element("output");

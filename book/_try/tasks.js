@@ -6,7 +6,7 @@ const { status, bar, stop, reader, during, work, ask } = (() => {
   const bar = element("progress", { hidden: true, "aria-label": "progress" });
   const stop = button("Cancel", () => current?.cancel(), { hidden: true, "aria-keyshortcuts": "Escape" });
   document.addEventListener("keydown", ({ key }) => key === "Escape" && current?.cancel());
-  const cancelled = () => new ptb.CodecError("Cancelled.");
+  const canceled = () => new ptb.CodecError("Canceled.");
 
   /** A worker that does one task at a time. */
   class Desk {
@@ -46,7 +46,7 @@ const { status, bar, stop, reader, during, work, ask } = (() => {
       this.worker?.terminate();
       this.worker = null;
       this.loaded = {};
-      this.finish(cancelled());
+      this.finish(canceled());
     }
   }
 
@@ -55,12 +55,12 @@ const { status, bar, stop, reader, during, work, ask } = (() => {
   let current = null;
 
   /** Do what takes a while, under the bar and its way out: its result, or null. `act` asks `desk` by the function it gets,
-   *  which asks nothing more once the work is cancelled. */
+   *  which asks nothing more once the work is canceled. */
   async function during(words, desk, act) {
     current?.cancel();
     let over = false;
     const asked = (...task) => {
-      if (over) throw cancelled();
+      if (over) throw canceled();
       return desk.ask(...task);
     };
     const job = {};
@@ -68,7 +68,7 @@ const { status, bar, stop, reader, during, work, ask } = (() => {
       job.cancel = () => {
         over = true;
         if (desk.pending) desk.end();
-        reject(cancelled());
+        reject(canceled());
       };
     });
     current = job;

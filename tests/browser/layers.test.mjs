@@ -56,7 +56,7 @@ test("every layer of the tokenizer gives the same numbers, to float32's last dig
   assert.equal(Object.keys(seen).length, tokenizer.layers.length);
   assert.deepEqual(Array.from(tokens), tokenizer.tokens);
   const expected = bytesOf(tokenizer.picture);
-  painted.data.forEach((level, i) => assert.ok(Math.abs(level - expected[i]) <= 1, `grey level ${i}`));
+  painted.data.forEach((level, i) => assert.ok(Math.abs(level - expected[i]) <= 1, `gray level ${i}`));
 });
 
 test("tokens become Python's files, and come back", () => {

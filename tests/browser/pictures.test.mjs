@@ -9,7 +9,7 @@ import { bytesOf, cases, drawn } from "./shared.mjs";
 const { read, fitted } = cases("pictures.json");
 
 for (const { name, size, channels, png, pixels } of read) {
-  test(`a PNG file, ${name}, as ${channels === 3 ? "colors" : "grey"}`, async () => {
+  test(`a PNG file, ${name}, as ${channels === 3 ? "colors" : "gray"}`, async () => {
     const picture = await ptb.readPng(bytesOf(png), channels);
     assert.deepEqual([picture.height, picture.width, picture.channels], [...size, channels]);
     assert.deepEqual(Array.from(picture.data), Array.from(bytesOf(pixels)));

@@ -1,10 +1,14 @@
 """Weights files: there and back, by name, by hash, by path, and what happens to damaged ones."""
 
+import hashlib
 import json
+import re
+import threading
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 import arlib
 from arlib import checkpoints, data, evaluation
@@ -45,6 +49,13 @@ def test_loading_and_saving_again_changes_no_byte(saved, tmp_path):
     assert again.read_bytes() == path.read_bytes()
 
 
+def test_the_order_in_which_a_header_is_told_changes_no_byte(saved, tmp_path):
+    path, prior = saved
+    other = tmp_path / "other.safetensors"
+    checkpoints.save(other, "prior", prior, grid="3×4", tokenizer="book")
+    assert other.read_bytes() == path.read_bytes()
+
+
 def test_a_tokenizer_comes_back_with_its_quantizer(tmp_path):
     path = tmp_path / "tokenizer-mine.safetensors"
     checkpoints.save(path, "tokenizer", ImageTokenizer(25, 8, 1, quantizer=BSQ(12)))
@@ -55,16 +66,15 @@ def test_the_grid_of_a_header():
     assert checkpoints.parse_grid("20×30") == (20, 30)
     assert checkpoints.parse_grid("2×2×2") == (2, 2, 2)
     assert checkpoints.parse_grid("21") == (21,)
+    assert checkpoints.parse_grid("65536") == (65536,)
     nonsense = ("", "×", "20×", "0×30", "-1×30", "20x30", "20 × 30", "1×1×1×1", "²×2", "3.0", "twenty", None, 21)
-    for grid in nonsense:
+    for grid in (*nonsense, "100000"):
         with pytest.raises(CheckpointError, match="is no grid of tokens"):
             checkpoints.parse_grid(grid)
 
 
 def test_what_cannot_be_loaded_is_told(saved, tmp_path):
     path, _ = saved
-    with pytest.raises(CheckpointError, match=r"no prior 'none'.*there are:.*book"):
-        arlib.load_prior("none")
     with pytest.raises(CheckpointError, match="There is no file"):
         arlib.load_prior("none.safetensors")
     with pytest.raises(CheckpointError, match="kind 'prior', not 'tokenizer'"):
@@ -82,6 +92,48 @@ def test_what_cannot_be_loaded_is_told(saved, tmp_path):
     save_file({"a": torch.zeros(1)}, foreign, metadata={"arlib": header})
     with pytest.raises(CheckpointError, match="do not fit"):
         arlib.load_prior(str(foreign))
+
+
+def test_a_name_that_is_not_there_is_told_with_those_that_are(tmp_path, monkeypatch):
+    (tmp_path / "frames").mkdir()
+    monkeypatch.setenv("ARLIB_DATA", str(tmp_path))
+    with pytest.raises(CheckpointError, match=r"no prior 'mine' in .*; there are: none\.$"):
+        arlib.load_prior("mine")
+    (tmp_path / "weights").mkdir()
+    for name in ("prior-small", "prior-book", "tokenizer-fine"):
+        (tmp_path / "weights" / f"{name}.safetensors").write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"no prior 'mine' in .*; there are: book, small\.$"):
+        arlib.load_prior("mine")
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [(ValueError("That is..."), "ValueError, That is."), (KeyError(), "KeyError, nothing is said about why.")],
+)
+def test_whatever_a_model_cannot_be_built_for_is_told_in_a_sentence(saved, raised, told):
+    def build(config):
+        raise raised
+
+    with pytest.raises(CheckpointError, match=f": {re.escape(told)}$"):
+        checkpoints.load("prior", str(saved[0]), build)
+
+
+def test_only_what_is_built_for_a_file_counts_against_its_weights(saved):
+    """Another thread's model may be larger, and what has no bias has none to count."""
+    path, prior = saved
+
+    def build(config):
+        other = threading.Thread(target=lambda: made.append(nn.Linear(1000, 1000)))
+        other.start()
+        other.join()
+        made.append(nn.Linear(1, 1, bias=False))
+        return Prior(**config)
+
+    made: list[nn.Linear] = []
+    count = checkpoints.parameter_count(prior)
+    with pytest.raises(CheckpointError, match=f"The {count:,} weights .* asks for more"):
+        checkpoints.load("prior", str(path), build)  # one weight more than the file has
+    assert [checkpoints.parameter_count(it) for it in made] == [1_001_000, 1]
 
 
 def test_a_failed_write_leaves_the_old_weights_whole(saved, monkeypatch):
@@ -107,6 +159,21 @@ def test_every_shipped_file_has_its_size_and_a_true_card(path):
     for fact in ("trained by | `python -m arlib train", "seed", "minutes on", "valid", "licence"):
         assert fact in card
     assert "/work" not in card
+
+
+def test_a_card_is_a_table_of_facts_with_the_hash_of_its_file(tmp_path):
+    path = tmp_path / "prior-mine.safetensors"
+    path.write_bytes(bytes(1234))
+    card = checkpoints.write_card(path, {"seed": "7", "grid": "3×4"})
+    assert card == tmp_path / "prior-mine.md"
+    hexadecimal = hashlib.sha256(bytes(1234)).hexdigest()
+    rows = f"| seed | 7 |\n| grid | 3×4 |\n| size | 1,234 bytes |\n| SHA-256 | `{hexadecimal}` |\n"
+    assert card.read_bytes().decode("utf-8") == f"# prior-mine\n\n| | |\n|---|---|\n{rows}"
+
+
+def test_features_of_real_pictures_need_no_config():
+    for path in (data.root() / "judges").glob("*.safetensors"):
+        assert checkpoints.read_header(path).keys() == {"kind", "name", "count", "accuracy", "judge"}
 
 
 def test_shipped_models_are_found_by_name_and_by_hash():

@@ -31,6 +31,7 @@ MUTMUT = [sys.executable, str(Path(__file__).resolve()), "--mutmut"]
 TRIED_BY = {
     "_trained": ["test_codec", "test_shipped_digits"],
     "chapters": ["test_timing", "test_front_page"],
+    "checkpoints": ["test_checkpoints", "test_strangers"],
     "codec": ["test_codec", "test_codec_relatives"],
     "container": ["test_codec", "test_chapter12"],
     "data": ["test_data", "test_folders"],
@@ -43,6 +44,8 @@ TRIED_BY = {
     "symptoms": ["test_exercises"],
     "tables": ["test_fixedpoint"],
 }
+# Imports a copy of arlib elsewhere, where mutmut finds no settings of its own.
+ELSEWHERE = "tests/test_data.py::test_outside_its_checkout_too"
 # These draw, or only hold what others test.
 LEFT_OUT = {"__init__", "__main__", "plots", "widgets"}
 
@@ -93,7 +96,10 @@ def make_copy(room: str) -> Path:
         "only_mutate": [f"arlib/{room}.py"],
         "pytest_add_cli_args_test_selection": tests_of(room),
         # The last two collect garbage at the end of each run, which takes longer than most tests.
-        "pytest_add_cli_args": [f"-pno:{it}" for it in ("cacheprovider", "unraisableexception", "threadexception")],
+        "pytest_add_cli_args": [
+            *[f"-pno:{it}" for it in ("cacheprovider", "unraisableexception", "threadexception")],
+            f"--deselect={ELSEWHERE}",
+        ],
         "process_isolation": "forkserver",  # torch's threads don't survive a fork
         "timeout_multiplier": 3.0,
         "timeout_constant": 2.0,

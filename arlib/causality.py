@@ -132,7 +132,7 @@ def influence(
     `ValueError` also where nothing can be measured: the prior raises, gives NaN, or is not reproducible.
     """
     vocabulary, length = _size(prior, "vocabulary", vocabulary), _size(prior, "length", length)
-    if mode == "cached" or mode not in _modes(prior):
+    if mode not in _modes(prior, steps=False):
         raise ValueError(f"mode is train, eval or no_grad (for a plain function grad or no_grad), not {mode}.")
     with _running(prior, mode, vocabulary, (1, 2, length), seed) as (tokens, edits):
         inputs = {"tokens": tokens[0]}
@@ -238,7 +238,7 @@ def _check_cached(prior, inputs: list[Inputs], edits: torch.Tensor, positions: l
         raise Found("cache disagrees", f"`step` and forward differ by up to {apart.max():.1g}, first in row {row}")
 
 
-def _modes(prior, steps: bool = True) -> list[str]:
+def _modes(prior, steps: bool) -> list[str]:
     modes = ["train", "eval", "no_grad"] if isinstance(prior, nn.Module) else ["grad", "no_grad"]
     return [*modes, "cached"] if steps and hasattr(prior, "step") and hasattr(prior, "new_cache") else modes
 

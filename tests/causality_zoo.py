@@ -194,6 +194,11 @@ def nan_at_the_end(prior, token, cache):
     return logits / 0 if cache.read == prior.length else logits
 
 
+def deaf_at_the_end(prior, token, cache):
+    """The last step reads a token of its own."""
+    return Prior.step(prior, token if token is None or cache.read < LENGTH - 1 else token * 0, cache)
+
+
 def lookup(tokens: torch.Tensor) -> torch.Tensor:
     """A plain function, and a right prior: one more nat for the token that was just read."""
     return F.pad(F.one_hot(tokens, VOCABULARY).float(), (0, 0, 1, 0))[:, :-1]
@@ -479,6 +484,7 @@ BROKEN: dict[str, tuple[Callable[[], Callable], dict[str, str] | str]] = {
     "step: reads too late": (lambda: BrokenStep(reads_too_late), {"cached": "shifted too far"}),
     "step: one cache for all": (lambda: BrokenStep(one_cache_for_all), {"cached": "leaks across the batch"}),
     "step: NaN at the end": (lambda: BrokenStep(nan_at_the_end), {"cached": "NaN"}),
+    "step: deaf at the end": (lambda: BrokenStep(deaf_at_the_end), {"cached": "misses a token"}),
     # Several codebooks.
     "codebooks: masked by place": (lambda: Tiny(by_place), "codebooks see each other"),
     "codebooks: the second first": (lambda: second_code_first, "codebooks see each other"),
@@ -524,6 +530,10 @@ BROKEN: dict[str, tuple[Callable[[], Callable], dict[str, str] | str]] = {
     "scales: no mask": (lambda: Scaled(hidden=lambda block: torch.zeros(14, 14).bool()), "sees a finer scale"),
     "scales: grandparents": (
         lambda: Scaled(lambda source: torch.where(source < 0, source, source[source])),
+        "misses its parent",
+    ),
+    "scales: mirrored parents, no attention": (
+        lambda: Scaled(mirrored_parents, lambda block: ~torch.eye(len(block)).bool()),
         "misses its parent",
     ),
     # Classes.

@@ -11,6 +11,7 @@ from causality_zoo import (
     RIGHT,
     UNSEEN,
     VOCABULARY,
+    BrokenStep,
     OnlyIn,
     Recurrent,
     Tiny,
@@ -94,6 +95,25 @@ def test_modes_of_modules_functions_and_cached_priors():
     assert list(causality.check(small(), length=4).symptoms) == ["train", "eval", "no_grad", "cached"]
 
 
+def test_gradients_are_on_in_all_modes_but_no_grad():
+    seen = []
+
+    class Watched(Tiny):
+        def forward(self, tokens):
+            seen.append((self.training, torch.is_grad_enabled()))
+            return super().forward(tokens)
+
+    def watched(tokens):
+        seen.append((False, torch.is_grad_enabled()))
+        return lookup(tokens)
+
+    causality.check(Watched())
+    assert list(dict.fromkeys(seen)) == [(True, True), (False, True), (False, False)]
+    seen.clear()
+    causality.check(watched, VOCABULARY, 4)
+    assert list(dict.fromkeys(seen)) == [(False, True), (False, False)]
+
+
 def test_each_sequence_is_read_in_an_order_of_its_own_and_the_places_of_a_label():
     calls = []
 
@@ -111,6 +131,23 @@ def test_each_sequence_is_read_in_an_order_of_its_own_and_the_places_of_a_label(
     labels = torch.stack([label for _, label in calls])
     assert labels.min() == -1
     assert labels.max() <= 3
+    first = [it.clone() for call in calls for it in call]
+    calls.clear()
+    torch.manual_seed(7)
+    causality.check(Remembering(11, 9, 8, 1, 1, any_order=True, classes=4), length=7, positions=[0, 3])
+    assert all(map(torch.equal, first, [it for call in calls for it in call]))  # the check's seed alone decides
+
+
+def test_another_label_is_one_that_the_prior_knows():
+    seen = set()
+
+    def labeled(tokens, label):
+        seen.update(label.tolist())
+        return lookup(tokens) + label[:, None, None]
+
+    for seed in range(8):
+        assert causality.check(labeled, VOCABULARY, 4, classes=1, seed=seed).ok
+    assert seen == {-1, 0}
 
 
 def test_an_order_a_label_and_blocks_of_a_plain_function():
@@ -146,6 +183,20 @@ def test_an_order_a_label_and_blocks_of_a_plain_function():
         causality.check(scaled, VOCABULARY, 6, blocks=block[:5])
 
 
+@pytest.mark.parametrize("row", [0, 1, 4, 5, 6])
+def test_each_place_but_the_last_has_to_be_asked_for(row):
+    """The last one is what the others leave."""
+
+    def ordered(tokens, order):
+        places = F.one_hot(order, VOCABULARY)
+        before = F.pad(places, (0, 0, 1, 0))[:, :-1]
+        return running(tokens) + 2 * before + places * (torch.arange(7) != row)[:, None]
+
+    expected = "asked for no place" if row < 6 else ""
+    symptoms = causality.check(ordered, VOCABULARY, 7, order=torch.randperm(7)).symptoms
+    assert symptoms == {"grad": expected, "no_grad": expected}
+
+
 def test_the_tables_are_put_back():
     prior = BROKEN["step: tables exchanged"][0]()
     assert isinstance(prior, Prior)
@@ -171,14 +222,15 @@ def test_codebooks_are_named_for_any_number_of_them():
 def test_a_long_prior_is_edited_at_a_few_places():
     calls = []
 
-    def counting(tokens):
-        calls.append(len(tokens))
+    def remembering(tokens):
+        calls.append(tokens.clone())
         return lookup(tokens)
 
-    assert causality.check(counting, VOCABULARY, 65, trials=1).ok
-    assert len(calls) == 2 * (2 + 4)  # two modes: the tokens twice, then token 0, 32, 63 and 64
-    assert causality.check(counting, VOCABULARY, 64, trials=1, batch_size=2).ok
-    assert calls[12:] == [2] * 2 * (2 + 64)
+    assert causality.check(remembering, VOCABULARY, 65, trials=1).ok
+    assert len(calls) == 2 * (2 + 4)  # two modes: the tokens twice, then one edit each
+    assert [(tokens != calls[0]).nonzero()[0, 1] for tokens in calls[2:6]] == [0, 32, 63, 64]
+    assert causality.check(remembering, VOCABULARY, 64, trials=1, batch_size=2).ok
+    assert [len(tokens) for tokens in calls[12:]] == [2] * 2 * (2 + 64)
 
 
 def test_every_edit_puts_another_token_in_one_place():
@@ -202,6 +254,18 @@ def test_a_prior_that_edits_its_own_input_is_no_excuse():
         return logits
 
     assert causality.check(clearing, VOCABULARY, LENGTH).ok
+
+
+def test_whatever_the_tokens_are_called():
+    assert causality.check(lambda x: lookup(x), VOCABULARY, LENGTH).ok
+
+
+def test_two_tokens_of_two_kinds_are_enough():
+    """Nothing is read after the last token: one of the two has to be edited all the same."""
+    for positions in (None, [0], [1]):
+        assert causality.check(lambda tokens: lookup(tokens)[..., :2], 2, 2, positions).ok
+        assert causality.check(Prior(2, 2, 8, 1, 1), positions=positions).ok
+        assert causality.check(Prior(2, 2, 8, 1, 1, any_order=True), positions=positions).ok
 
 
 def test_one_leak_among_all_pairs_is_enough():
@@ -267,7 +331,38 @@ def test_the_report_reads_well():
     assert lines[:3] == ["NOT CAUSAL", "  train    missing shift", "  eval     missing shift"]
     assert "  cached   cache disagrees" in lines
     assert lines[5].startswith("train, eval, no_grad: missing shift. An edit of token 0 changes row 0 by ")
-    assert repr(causality.check(small())).startswith("causal\n  train    ok\n")
+    mask, step = "train, eval, no_grad: missing shift. ", "cached: cache disagrees. "
+    assert [line.startswith((mask, step)) for line in lines[5:7]] == [True, True]
+    assert repr(causality.check(small())) == (
+        "causal\n  train    ok\n  eval     ok\n  no_grad  ok\n  cached   ok\n"
+        "Every edit changed the row after it, no row before that, and no other sequence.\n"
+        "(2 × 3 sequences of 16, each token edited, seed 0)"
+    )
+
+
+def test_rows_that_are_no_numbers_are_counted():
+    def damaged(tokens):
+        logits = lookup(tokens).clone()
+        logits[1, 3, 0], logits[0, 5, 7], logits[2, 5, 1] = torch.nan, torch.inf, torch.nan
+        return logits
+
+    report = causality.check(damaged, VOCABULARY, LENGTH)
+    assert "NaN or infinity in 2 of 16 rows, first in row 3" in report.reason
+
+
+def test_the_first_row_in_which_a_step_errs_is_named():
+    def late(prior, token, cache):
+        return Prior.step(prior, token, cache) + (cache.read > 4)
+
+    report = causality.check(BrokenStep(late))
+    assert "`step` and forward differ by up to 1, first in row 4: " in report.reason
+
+
+def test_large_logits_may_be_rounded_in_proportion():
+    prior = small()
+    with torch.no_grad():
+        prior.head.weight *= 1e4
+    assert causality.check(prior).ok
 
 
 def test_influence_is_zero_where_a_right_prior_must_not_look():

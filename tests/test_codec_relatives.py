@@ -174,6 +174,25 @@ def test_a_label_that_fits_makes_another_file(codecs):
     assert files[0] == codec.compress_tokens(grid, -1)
 
 
+def test_a_label_is_the_setting_of_a_dial(codecs):
+    torch.manual_seed(0)
+    dialled = ImageTokenizer(4, width=8, depth=1, quantizer=BSQ(3), qualities=2)
+    for parameter in dialled.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    codec = Codec(codecs["any"].prior, dialled, "", (3, 4))
+    frames = torch.randint(256, (2, 12, 16, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    files = codec.compress_batch(frames, torch.tensor([0, 1]))
+    for label, (frame, file) in enumerate(zip(frames, files, strict=True)):
+        assert codec.label(file) == label
+        assert file == codec.compress(frame, label)
+        encoded = [dialled.encode(frame[None], setting)[0] for setting in (0, 1)]
+        assert torch.equal(codec.decompress_tokens(file), encoded[label])
+        assert not torch.equal(*encoded)
+    plain = codec.compress_batch(frames)[0]
+    assert codec.label(plain) is None
+    assert torch.equal(codec.decompress_tokens(plain), dialled.encode(frames)[0])
+
+
 # ---- passes ----
 
 

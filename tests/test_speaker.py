@@ -159,6 +159,7 @@ def test_sampling_draws_each_code_from_its_own_row():
         ({"codebooks": 5}, "12 tokens is not made of places of 5"),
         ({"codebooks": 0}, "12 tokens is not made of places of 0"),
         ({"any_order": True}, "one order"),
+        ({"codebooks": 2, "any_order": True}, "one order"),
         ({"positions": False}, "has positions"),
         ({"shift": False}, "has positions"),
     ],
@@ -170,4 +171,5 @@ def test_switches_that_do_not_go_together_are_refused(switches, message):
 
 def test_a_prior_without_it_is_configured_as_before():
     assert "codebooks" not in Prior(VOCABULARY, LENGTH, 16, 2, 4).config
-    assert Prior.from_config(build().config).codebooks == BOOKS
+    for books in (2, BOOKS):
+        assert Prior.from_config(build(codebooks=books).config).codebooks == books

@@ -127,6 +127,19 @@ def test_step_without_the_shift_disagrees():
     assert (step_by_step(prior, sequences()) - prior(sequences())).abs().max() > 0.1
 
 
+def test_a_block_that_is_given_no_mask_is_causal():
+    """Chapter 14 calls blocks without one."""
+    prior, x = build(), torch.randn(2, LENGTH, 16, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    block = prior.blocks[0]
+    below = torch.full((LENGTH, LENGTH), -torch.inf, dtype=torch.float64).triu(1)
+    torch.testing.assert_close(block(x), block(x, below))
+    changed = x.clone()
+    changed[:, 7] += 1
+    moved = (block(changed) != block(x)).any(-1)
+    assert not moved[:, :7].any()
+    assert moved[:, 7:].all()
+
+
 def test_shorter_sequences_are_beginnings():
     prior = build()
     tokens = sequences()
@@ -182,6 +195,19 @@ def test_it_learns_one_batch_by_heart():
         losses.append(loss.item())
     assert losses[0] == pytest.approx(math.log(VOCABULARY), abs=0.2)
     assert 0 < losses[-1] - math.log(4) / LENGTH < 0.02
+
+
+def test_new_weights_have_the_spread_of_gpt_2():
+    """0.02, where a block writes to the stream 1/√(2 · blocks) of it (Radford et al. 2019); a norm begins with 1."""
+    torch.manual_seed(0)
+    prior = Prior(64, 64, width=64, depth=3, heads=4, any_order=True)
+    written = {f"blocks.{number}.{name}.weight" for number in range(3) for name in ("attention.out", "down")}
+    for name, weight in prior.named_parameters():
+        if "norm" in name:
+            assert (weight == 1).all()
+        elif name != "start":
+            assert weight.std().item() == pytest.approx(0.02 / 6**0.5 if name in written else 0.02, rel=0.06)
+            assert abs(weight.mean().item()) < 0.001
 
 
 def test_gradients_reach_every_weight():
@@ -393,6 +419,16 @@ def test_ask_in_one_order_for_all():
     assert torch.equal(prior.ask(tokens[:, :2], one, 3), prior.ask(tokens[:, :2], each, 3))
 
 
+def test_ask_and_step_compute_in_the_priors_own_numbers():
+    prior, tokens = build(torch.bfloat16, any_order=True), sequences()
+    asked, stepped = prior.new_cache(3), prior.new_cache(3)
+    for token in (None, tokens[:, 0], tokens[:, 1]):
+        row = prior.step(token, stepped)
+        logits = prior.ask(None if token is None else token[:, None], asked, 2)
+        assert logits.dtype == row.dtype == torch.bfloat16
+        torch.testing.assert_close(logits[:, 0], row, rtol=0.05, atol=0.05)
+
+
 def test_what_ask_refuses():
     prior, tokens = build(any_order=True), sequences()
     cache = prior.new_cache(3)
@@ -455,6 +491,7 @@ def test_an_order_of_a_beginning():
     prior, order = build(any_order=True), random_orders()
     torch.testing.assert_close(prior(sequences()[:, :5], order[:, :5]), prior(sequences(), order)[:, :5])
     torch.testing.assert_close(prior(sequences()[:, :5], order), prior(sequences(), order)[:, :5])
+    torch.testing.assert_close(prior(sequences()[:, :1], order[0, :1]), prior(sequences(), order[0])[:, :1])
     with pytest.raises(ValueError, match="An order of 12 tokens"):
         prior.new_cache(3, order[:, :5])  # a cache goes on to the end
 
@@ -508,6 +545,7 @@ def test_config_builds_the_same_relative(config):
     torch.manual_seed(0)
     prior = Prior(VOCABULARY, length, 16, 2, 4, **config)
     assert set(prior.config) == PLAIN | set(config)
+    assert set(prior.state_dict()) == {name for name, _ in prior.named_parameters()}  # a file has its weights alone
     again = Prior.from_config(json.loads(json.dumps(prior.config)))
     assert again.config == prior.config
     again.load_state_dict(prior.state_dict())

@@ -28,9 +28,8 @@ def begun_with(loss: Any, examples: tuple[Any, ...], settings: Any) -> dict[str,
 
 
 def plain(value: Any) -> Any:
-    """A tensor or a sequence as a list of numbers, which can be compared and kept in a checkpoint."""
-    value = value.tolist() if isinstance(value, torch.Tensor) else value
-    return list(value) if isinstance(value, tuple) else value
+    """A tensor as a list of numbers, which can be compared and kept in a checkpoint."""
+    return value.tolist() if isinstance(value, torch.Tensor) else value
 
 
 def holds_a_run(folder: Path) -> bool:

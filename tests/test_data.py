@@ -12,6 +12,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from conftest import write_noise
 from PIL import Image
 
 import arlib
@@ -82,7 +83,7 @@ def test_outside_its_checkout_too(tmp_path):
 
 
 def test_the_digits_as_published():
-    path = data.root() / "digits" / "mnist.npz"
+    (path,) = data.files("digits", "valid")
     card = (data.root() / "README.md").read_text(encoding="utf-8")
     assert f"`{hashlib.sha256(path.read_bytes()).hexdigest()}`" in card
     with np.load(path) as arrays:
@@ -210,6 +211,41 @@ def test_a_folder_is_fitted_to_cover_and_cut_to_the_center(tmp_path):
     assert images.shape == (2, 100, 150, 3)
     assert (images[0, :, 2:-2] == 200).all()
     assert (images[1].int() - 90).abs().max() <= 1
+
+
+def test_fitting_is_lanczos(tmp_path, picture):
+    large = Image.fromarray(picture.numpy()).resize((225, 150), Image.Resampling.NEAREST)
+    large.save(tmp_path / "a.png")
+    expected = large.resize((150, 100), Image.Resampling.LANCZOS)
+    assert np.array_equal(data.read_image(tmp_path / "a.png", fit=True).numpy(), np.asarray(expected))
+
+
+def test_bad_files_are_left_out_counted_and_the_first_is_told(tmp_path):
+    images = write_noise(tmp_path, 7, 8, 12)
+    for number in (1, 4):
+        (tmp_path / f"{number:02}.png").write_bytes(b"no picture")
+    paths = data.folder_files(tmp_path)
+    with pytest.warns(data.Notice, match=r"^2 of 7 files are left out\. The first: \S*01\.png is not an image"):
+        batches = list(data.read_batches(paths, 2, 8, 12))
+    assert [good for good, _ in batches] == [[paths[0], paths[2]], [paths[3], paths[5]], [paths[6]]]
+    assert torch.equal(torch.cat([batch for _, batch in batches]), images[[0, 2, 3, 5, 6]])
+    with pytest.warns(data.Notice):
+        good, read = data.read_images(paths, 8, 12)
+    assert good == [paths[0], paths[2], paths[3], paths[5], paths[6]]
+    assert torch.equal(read, images[[0, 2, 3, 5, 6]])
+    with pytest.raises(data.DataError, match=r"^\S*01\.png is not an image"):
+        data.read_images([paths[1], paths[4]], 8, 12)
+
+
+def test_what_a_folder_holds_besides_is_counted_and_the_first_is_told(tmp_path):
+    write_noise(tmp_path / "more", 1, 8, 12)
+    (tmp_path / "LOUD.PNG").write_bytes((tmp_path / "more" / "00.png").read_bytes())
+    (tmp_path / "notes.txt").write_text("no kind of picture at all")
+    kinds = "images are files in .bmp, .jpeg, .jpg, .png, .webp"
+    Image.new("L", (12, 8)).save(tmp_path / "moving.gif")
+    (tmp_path / "named.png").mkdir()
+    with pytest.warns(data.Notice, match=rf"holds 2 more that are not read, as \S*moving\.gif: {kinds}\."):
+        assert data.folder_files(tmp_path) == [tmp_path / "LOUD.PNG", tmp_path / "more" / "00.png"]
 
 
 def test_transparent_gray_palette_and_turned_pictures_are_read(tmp_path):

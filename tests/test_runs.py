@@ -1,5 +1,7 @@
 """Resuming a run: with its own settings alone, from a whole checkpoint, and to one curve; one run in a folder."""
 
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -72,6 +74,23 @@ def test_other_shapes_kinds_and_examples_are_named_and_refused(killed):
     other.model = nn.Linear(2, 2)  # type: ignore[assignment]
     with pytest.raises(DataError, match=r"kind of model Prior \(now Linear\)"):
         fit(other, TOKENS, Settings(**SETTINGS), killed, resume=True)
+    assert runs.begun_with(nn.Linear(2, 2), (), Settings(**SETTINGS))["kind of model"] == "Linear"  # a loss of its own
+
+
+def test_other_prices_are_named_and_refused_and_the_same_ones_go_on(tmp_path):
+    def priced(*prices: float, left: int = 100) -> Mortal:
+        made = loss(left)
+        made.register_buffer("prices", torch.tensor(prices, dtype=torch.float32), persistent=False)
+        made.smoothing = 0.5  # type: ignore[assignment]
+        return made
+
+    with pytest.raises(Killed):
+        fit(priced(1, 2.5, left=4), TOKENS, Settings(**SETTINGS), tmp_path)
+    with pytest.raises(DataError, match=r"with other settings: prices \[1\.0, 2\.5\] \(now \[1\.0, 2\.0\]\)\."):
+        fit(priced(1, 2), TOKENS, Settings(**SETTINGS), tmp_path, resume=True)
+    with pytest.raises(DataError, match=r"prices \[1\.0, 2\.5\] \(now None\), smoothing 0\.5 \(now None\)\."):
+        fit(loss(), TOKENS, Settings(**SETTINGS), tmp_path, resume=True)
+    fit(priced(1, 2.5), TOKENS, Settings(**SETTINGS), tmp_path, resume=True)
 
 
 @pytest.mark.parametrize("damage", [b"", b"garbage" * 9, None])
@@ -87,6 +106,24 @@ def test_one_damaged_checkpoint_loses_a_step_and_not_the_run(killed, damage):
         fit(loss(), TOKENS, Settings(**SETTINGS), killed, resume=True)
 
 
+class Command:
+    """Unpickling it makes a folder."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder),)
+
+
+def test_no_code_in_a_checkpoint_is_run(killed, tmp_path):
+    last = killed / "last.ckpt"
+    torch.save({**torch.load(last), "seconds": Command(tmp_path / "made")}, last)
+    with pytest.warns(Notice, match=r"last\.ckpt is damaged"):
+        fit(loss(), TOKENS, Settings(**SETTINGS), killed, resume=True)
+    assert not (tmp_path / "made").exists()
+
+
 def test_the_curve_of_a_killed_and_resumed_run_has_every_step_once(killed):
     last, previous = (killed / name for name in runs.CHECKPOINTS)
     assert (torch.load(last)["step"], torch.load(previous)["step"]) == (4, 3)
@@ -98,6 +135,8 @@ def test_the_curve_of_a_killed_and_resumed_run_has_every_step_once(killed):
 
 
 def test_two_runs_in_one_folder_are_one_too_many(tmp_path):
+    with runs.alone_in(tmp_path / "new" / "run"):
+        assert (tmp_path / "new" / "run").is_dir()
     with runs.alone_in(tmp_path), pytest.raises(DataError, match="Another run is using"):
         fit(loss(), TOKENS, Settings(**SETTINGS), tmp_path)
     fit(loss(), TOKENS, Settings(**SETTINGS), tmp_path)

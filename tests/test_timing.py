@@ -70,18 +70,6 @@ def test_a_chapter_is_run_and_nothing_of_it_is_stored(tmp_path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
-def test_the_table_has_sixteen_chapters_and_links_those_that_are_there(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(chapters, "SECONDS", tmp_path / "seconds.json")
-    monkeypatch.setattr(chapters, "CONTENTS", tmp_path / "_toc.yml")
-    (tmp_path / "seconds.json").write_text('{"00-tour": 15}')
-    (tmp_path / "_toc.yml").write_text("- file: book/preface\n- file: book/00-tour\n- file: book/01-patches\n")
-    rows = chapters.table().splitlines()
-    assert "| 0 | [The tour](00-tour.ipynb) | 15 |" in rows
-    assert "| 1 | [Patches](01-patches.ipynb) | not measured yet |" in rows
-    assert sum(row.endswith("| to come |") for row in rows) == 15
-    assert rows[-1] == "| 16 | Sharper pictures, fewer bytes, and what comes next | to come |"
-
-
 def test_the_preface_shows_the_table_of_today() -> None:
     preface = read(ROOT / "book" / "preface.ipynb", as_version=4)
     stored = preface.cells[-1].outputs[0].data["text/markdown"]

@@ -30,7 +30,6 @@ MUTMUT = [sys.executable, str(Path(__file__).resolve()), "--mutmut"]
 # Where a room's tests aren't in test_ROOM*.py, or where those alone don't try all of it.
 TRIED_BY = {
     "_trained": ["test_codec", "test_shipped_digits"],
-    "chapters": ["test_timing", "test_front_page"],
     "checkpoints": ["test_checkpoints", "test_strangers"],
     "codec": ["test_codec", "test_codec_relatives"],
     "container": ["test_codec", "test_chapter12"],
@@ -39,10 +38,10 @@ TRIED_BY = {
     "losses": ["test_training"],
     "optimizers": ["test_training"],
     "packing": ["test_tokenset"],
-    "settings": ["test_training"],
     "scales": ["test_scales", "test_quantizers"],
     "symptoms": ["test_exercises"],
     "tables": ["test_fixedpoint"],
+    "transformer": ["test_transformer", "test_speaker"],
 }
 # Imports a copy of arlib elsewhere, where mutmut finds no settings of its own.
 ELSEWHERE = "tests/test_data.py::test_outside_its_checkout_too"

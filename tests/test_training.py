@@ -355,11 +355,11 @@ def test_the_losses_by_hand():
     nn.init.zeros_(prior.head.weight)
     assert NextTokenLoss(prior)(tokens.to(torch.int32)).item() == pytest.approx(3.0)  # 8 equal chances: 3 bits
 
-    tokenizer = ImageTokenizer(5, 8, 1, quantizer=BSQ(4))
-    images = torch.randint(256, (2, 10, 15, 3), dtype=torch.uint8)
-    pixels = images.float() / 255 - 0.5
-    error = (tokenizer(pixels)[0] - pixels).square().mean()
-    assert torch.allclose(ReconstructionLoss(tokenizer)(images), error)
+    for tokenizer in (ImageTokenizer(5, 8, 1, quantizer=BSQ(4)), ImageTokenizer(5, 8, 1, latent_dim=4)):
+        images = torch.randint(256, (2, 10, 15, 3), dtype=torch.uint8)
+        pixels = images.float() / 255 - 0.5
+        error = (tokenizer(pixels)[0] - pixels).square().mean()
+        assert torch.allclose(ReconstructionLoss(tokenizer)(images), error)
 
 
 def test_neighbor_distance_by_hand():
@@ -367,6 +367,9 @@ def test_neighbor_distance_by_hand():
     grid = torch.tensor([[[right, right], [up, up]]])
     # Down: both pairs are at a right angle, squared distance 2. To the right: all equal, 0.
     assert training.neighbor_distance(grid).item() == pytest.approx(2.0)
+    grid = torch.tensor([[[right, up], [up, up], [right, [-1.0, 0.0]]]])
+    # Down: a right angle, equal; a right angle twice. To the right: a right angle, equal, opposite.
+    assert training.neighbor_distance(grid).item() == pytest.approx((2 + 0 + 2 + 2) / 4 + (2 + 0 + 4) / 3)
     grid = torch.tensor([[[right, up, up], [right, [5.0, 0.0], [-1.0, 0.0]]]])
     # Down: equal, a right angle twice. To the right: a right angle, equal; equal, opposite, a squared distance of 4.
     assert training.neighbor_distance(grid).item() == pytest.approx((0 + 2 + 2) / 3 + (2 + 0 + 0 + 4) / 4)

@@ -252,7 +252,7 @@ def quantizer_from_config(config: dict) -> Quantizer:
             raise ValueError(f"There is no quantizer {name!r}.")
 
 
-def patch_encoder(patch_size: int, width: int, depth: int, latent_dim: int, channels: int = 3) -> nn.Sequential:
+def patch_encoder(patch_size: int, width: int, depth: int, latent_dim: int, channels: int) -> nn.Sequential:
     """`(B, C, H, W)` to `(B, latent_dim, H / p, W / p)`: a strided convolution sees each patch once."""
     if depth == 0:
         return nn.Sequential(nn.Conv2d(channels, latent_dim, patch_size, stride=patch_size))
@@ -265,7 +265,7 @@ def patch_encoder(patch_size: int, width: int, depth: int, latent_dim: int, chan
 
 
 def patch_decoder(
-    patch_size: int, width: int, depth: int, latent_dim: int, channels: int = 3, refine: int = 0
+    patch_size: int, width: int, depth: int, latent_dim: int, channels: int, refine: int
 ) -> nn.Sequential:
     """`(B, latent_dim, h, w)` to `(B, C, h * p, w * p)`: the encoder read backwards, then `refine` blocks on pixels."""
     if depth == 0:

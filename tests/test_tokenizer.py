@@ -1,5 +1,6 @@
 """The image tokenizer: shapes, exactness, reach, and input that it cannot take."""
 
+import math
 from collections.abc import Callable
 from typing import cast
 
@@ -7,10 +8,12 @@ import pytest
 import torch
 from torch import nn
 
+import arlib
+from arlib import data
 from arlib.patches import patchify
 from arlib.quantizers import BSQ, VQ, Product, Residual
 from arlib.scales import Pyramid
-from arlib.tokenizer import ImageTokenizer, Quantizer, to_float, to_uint8
+from arlib.tokenizer import ImageTokenizer, Quantizer, ResidualBlock, to_float, to_uint8
 
 
 @pytest.fixture
@@ -70,6 +73,26 @@ def test_a_block_reaches_one_patch_further(images):
         rows, columns = differs.nonzero().unbind(1)
         assert (rows.min(), rows.max()) == (10 - depth, 10 + depth)
         assert (columns.min(), columns.max()) == (15 - depth, 15 + depth)
+
+
+def test_a_plain_auto_encoder_decodes_latents():
+    torch.manual_seed(0)
+    model, images = ImageTokenizer(2, 8, 1, latent_dim=6, channels=1).eval(), pictures(1)
+    latents = model.encode(images)
+    assert latents.shape == (3, HEIGHT, WIDTH, 6)
+    reconstruction, same = model(to_float(images))
+    torch.testing.assert_close(latents, same.detach())
+    assert (model.decode(latents).int() - to_uint8(reconstruction.detach()).int()).abs().max() <= 1
+    for wrong in (latents[0], latents[..., :5], latents.long()):
+        with pytest.raises(ValueError, match=r"\(B, h, w, 6\) latents"):
+            model.decode(wrong)
+
+
+def test_a_block_adds_to_what_it_is_given():
+    block, x = ResidualBlock(8), torch.randn(2, 8, 3, 3)
+    nn.init.zeros_(block.mix.weight)
+    nn.init.constant_(block.mix.bias, 0.5)  # type: ignore[arg-type]
+    assert torch.equal(block(x), x + 0.5)
 
 
 def test_many_pictures_pass_a_few_at_a_time(images):
@@ -274,7 +297,7 @@ def test_rows_for_columns_fail_by_their_shape_on_a_grid_that_is_not_square(monke
 
 
 def test_a_pyramid_of_tokens():
-    tokenizer, images = build(Pyramid(VQ(16, 6), (1, 2, 5)), 1), pictures(1, 10, 10)
+    tokenizer, images = build(Pyramid(VQ(16, 6), (1, 2, 5), cut=0.25), 1), pictures(1, 10, 10)
     tokens = tokenizer.encode(images)
     assert tokens.shape == (3, 1 + 4 + 25)
     assert tokens.dtype == torch.int64
@@ -287,6 +310,7 @@ def test_a_pyramid_of_tokens():
     again = ImageTokenizer.from_config(tokenizer.config).eval()
     again.load_state_dict(tokenizer.state_dict())
     assert torch.equal(again.decode(tokens), tokenizer.decode(tokens))
+    assert again.config == tokenizer.config
 
 
 def test_a_pyramids_token_changes_the_place_of_its_cell():
@@ -336,3 +360,99 @@ def test_the_configuration_of_a_color_tokenizer_names_no_channels():
     """So that the files that were written before there were others keep their hash."""
     assert "channels" not in ImageTokenizer(5, 8, 1, quantizer=BSQ(4)).config
     assert ImageTokenizer(5, 8, 1, quantizer=BSQ(4), channels=1).config["channels"] == 1
+
+
+# ---- A dial, and refined pixels ----
+
+
+def dialled(qualities: int) -> ImageTokenizer:
+    torch.manual_seed(0)
+    model = ImageTokenizer(5, 16, 1, Product([BSQ(3), BSQ(3)]), refine=1, qualities=qualities)
+    nn.init.normal_(model.get_parameter("dial"))
+    return model
+
+
+def test_the_dial_moves_tokens_and_between_two_settings_lies_their_mixture():
+    model, images = dialled(3), pictures(3, 20, 30)
+    assert not torch.equal(model.encode(images, 0), model.encode(images, 2))
+    assert torch.equal(model.encode(images), model.encode(images, 2))
+    each = torch.stack([model.encode(images, setting)[row] for row, setting in enumerate((0, 1.5, 2))])
+    assert torch.equal(model.encode(images, torch.tensor([0.0, 1.5, 2.0])), each)
+    dial = model.get_parameter("dial")
+    with torch.no_grad():
+        mixed = model.encode(images, 1.25)
+        dial[1] = 0.75 * dial[1] + 0.25 * dial[2]
+    assert torch.equal(mixed, model.encode(images, 1))
+
+
+@pytest.mark.parametrize("quality", [-0.1, 2.1, math.nan, torch.tensor([0.0]), torch.tensor([0.0, 9.0])])
+def test_settings_that_the_dial_does_not_have_are_refused(quality):
+    with pytest.raises(ValueError, match="quality"):
+        dialled(3).encode(pictures(3, 20, 30)[:2], quality)
+
+
+def test_a_tokenizer_without_a_dial_takes_no_quality():
+    model = ImageTokenizer(5, 16, 1, BSQ(3))
+    assert (model.qualities, dialled(3).qualities) == (0, 3)
+    with pytest.raises(ValueError, match="no dial"):
+        model.encode(pictures(3, 20, 30), 1)
+
+
+def test_a_dial_and_refined_pixels_are_part_of_the_configuration():
+    model = dialled(3)
+    again = ImageTokenizer.from_config(model.config)
+    again.load_state_dict(model.state_dict())
+    images = pictures(3, 20, 30)
+    assert torch.equal(again.reconstruct(images), model.reconstruct(images))
+    assert {"refine", "qualities"}.isdisjoint(ImageTokenizer(5, 16, 1, BSQ(3)).config)
+    for switches in ({"refine": 1}, {"qualities": 2}):
+        with pytest.raises(ValueError, match="depth 0"):
+            ImageTokenizer(5, 16, 0, BSQ(3), **switches)
+    with pytest.raises(ValueError, match="two settings"):
+        ImageTokenizer(5, 16, 1, BSQ(3), qualities=1)
+
+
+def test_a_seam_is_within_reach_of_the_layers_that_refine_pixels():
+    """A pixel at a patch's edge depends on the neighboring patch's code even if no block of patches looks around."""
+    model = dialled(2)
+    with torch.no_grad():
+        model.get_parameter("decoder.1.conv.weight")[:, :, [0, 0, 0, 1, 1, 2, 2, 2], [0, 1, 2, 0, 2, 0, 1, 2]] = 0
+    tokens = torch.zeros(1, 4, 6, 2, dtype=torch.int64)
+    other = tokens.clone()
+    other[0, 1, 2] = 5
+    changed = (model.decode(tokens) != model.decode(other)).any(-1)[0]
+    assert changed[5:10, 10:15].any()
+    assert changed[5:10, 9].any()
+    assert not changed[:, :8].any()
+
+
+def test_a_setting_is_added_to_the_first_layers_bias():
+    model, images = dialled(3), pictures(3, 20, 30)
+    plain = ImageTokenizer(5, 16, 1, Product([BSQ(3), BSQ(3)]), refine=1)
+    plain.load_state_dict({name: value for name, value in model.state_dict().items() if name != "dial"})
+    bias = plain.get_parameter("encoder.0.bias")
+    before = bias.detach().clone()
+    dial = model.get_parameter("dial").detach()
+    for setting, row in ((0, dial[0]), (0.25, 0.75 * dial[0] + 0.25 * dial[1]), (1, dial[1]), (2, dial[2])):
+        with torch.no_grad():
+            bias.copy_(before + row)
+        torch.testing.assert_close(model.latents(images, setting), plain.latents(images), rtol=0, atol=1e-5)
+
+
+def test_tokens_are_those_of_the_latents_at_each_pictures_setting():
+    model, images = dialled(3), pictures(3, 20, 30).repeat(12, 1, 1, 1)  # more than pass at a time
+    settings = torch.linspace(0, 2, 36)
+    latents = model.latents(images, settings)
+    assert latents.shape == (36, 4, 6, 6)
+    assert isinstance(model.quantizer, Product)
+    assert torch.equal(model.quantizer.encode(latents), model.encode(images, settings))
+    torch.testing.assert_close(latents, model(to_float(images), settings)[1].detach(), rtol=0, atol=1e-5)
+    assert torch.equal(model.latents(images), model.latents(images, 2))
+
+
+def test_the_largest_shipped_tokenizer_fits_its_weights():
+    """Every layer is where it was when they were written."""
+    fine = arlib.load_tokenizer("fine")
+    assert (fine.refine, fine.qualities, fine.token_dims) == (2, 8, 4)
+    images = torch.stack([data.read_image(path) for path in data.files("supertuxkart", "valid")[:2]])
+    assert (fine.reconstruct(images).float() - images).square().mean() < 255**2 / 10**2.5  # 25 dB

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from torch import nn
 
-from arlib import checkpoints, judges
+from arlib import checkpoints, data, evaluation, judges
 from arlib.judges import ClassificationLoss, Judge, augment
 
 
@@ -53,6 +54,25 @@ def test_a_saved_judge_comes_back(judge, tmp_path):
     assert torch.allclose(again.features(some_images()), judge.features(some_images()), atol=1e-2)  # stored as float16
 
 
+def test_the_shipped_judge_sees_what_it_saw_in_the_real_digits():
+    """Its features of the first test pictures were stored, in float16, when it had been trained."""
+    judge, reference = evaluation.load_judge("digits")
+    images, labels = data.load("digits", "test")[:50], data.labels("digits", "test")[:50]
+    features, classes = judge.look(images)
+    torch.testing.assert_close(features, reference.features[:50], rtol=2e-3, atol=2e-3)
+    assert (classes == labels).sum() >= 49
+
+
+def test_sizes_are_those_of_the_shipped_judge_of_cifar10_where_they_are_left_out():
+    assert Judge(3, 32).config == checkpoints.read_header(checkpoints.find("judge", "cifar10"))["config"]
+
+
+def test_channels_are_normalized_in_groups_of_eight_or_all_together_where_there_are_fewer():
+    for width, sizes in ((8, {8}), (4, {4, 8})):
+        norms = [part for part in Judge(3, 16, width=width).modules() if isinstance(part, nn.GroupNorm)]
+        assert {norm.num_channels // norm.num_groups for norm in norms} == sizes
+
+
 def test_moves_keep_every_pixel_inside_and_repeat_the_edge_outside():
     image = torch.arange(9, dtype=torch.uint8).reshape(1, 3, 3, 1)
     moved = augment(image.expand(200, -1, -1, -1), 1, False, torch.Generator().manual_seed(0))
@@ -69,6 +89,35 @@ def test_flips_mirror_about_half_of_the_pictures():
     mirrored = (moved == image.flip(2)).flatten(1).all(1)
     assert 150 < mirrored.sum() < 250
     assert torch.equal(moved[~mirrored], image.expand(int((~mirrored).sum()), -1, -1, -1))
+    again = [augment(some_images(20), 2, True, torch.Generator().manual_seed(0)) for _ in range(2)]
+    assert torch.equal(*again)  # torch's own random state has no part in it
+
+
+class Looking(nn.Module):
+    """In a judge's place: it keeps what it is shown, and says the same of every picture."""
+
+    def __init__(self):
+        super().__init__()
+        self.shown: list[torch.Tensor] = []
+
+    def forward(self, pixels):
+        self.shown.append(pixels)
+        return torch.tensor([[2.0, 1.0, 0.0]]).expand(len(pixels), -1)
+
+
+def test_pictures_move_by_two_pixels_and_are_not_mirrored_unless_asked_and_classes_are_smoothed_by_a_tenth():
+    image = torch.arange(81, dtype=torch.uint8).reshape(1, 9, 9, 1).expand(1000, -1, -1, -1)
+    model, labels = Looking(), torch.zeros(1000, dtype=torch.int64)
+    loss = ClassificationLoss(model)  # type: ignore[arg-type]
+    torch.manual_seed(0)
+    chances = torch.tensor([2.0, 1.0, 0.0]).log_softmax(0)
+    assert loss.train()(image, labels).item() == pytest.approx(-(0.9 * chances[0] + 0.1 * chances.mean()).item())
+    assert loss.eval()(image, labels).item() == pytest.approx(-chances[0].item())
+    moved, still = ((shown + 0.5).mul(255).round().int() for shown in model.shown)
+    center = {(value // 9 - 4, value % 9 - 4) for value in moved[:, 4, 4, 0].tolist()}
+    assert center == {(row, column) for row in range(-2, 3) for column in range(-2, 3)}
+    assert (moved[:, :, 0] <= moved[:, :, 8]).all()
+    assert torch.equal(still, image)
 
 
 def test_the_loss_moves_pictures_in_training_alone_as_the_seed_says(judge):

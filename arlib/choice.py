@@ -115,8 +115,6 @@ def flip_costs(
     sequences = orders.raster(tokens)
     shares = prior(sequences, label=labels).float().log_softmax(-1) / math.log(2)
     own = shares.gather(-1, sequences[..., None])
-    flips = sequences[..., None] ^ (1 << torch.arange(max(parts)))
-    costs = own - shares.gather(-1, flips.clamp(max=prior.vocabulary - 1))
-    costs = costs.view(*tokens.shape, max(parts)) if tokens.dim() == 4 else costs.view(*tokens.shape, 1, max(parts))
-    dearer = torch.cat([costs[..., number, :part] for number, part in enumerate(parts)], dim=-1)
-    return -own.sum((1, 2)), dearer
+    flips = sequences[..., None] ^ (1 << torch.arange(parts[0]))  # codes of one vocabulary have as many signs each
+    dearer = own - shares.gather(-1, flips)
+    return -own.sum((1, 2)), dearer.view(*tokens.shape[:3], -1)

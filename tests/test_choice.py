@@ -1,5 +1,6 @@
 """Choosing tokens: slopes and costs against brute force, budgets kept, pictures that are better and no larger."""
 
+import itertools
 import math
 
 import pytest
@@ -92,6 +93,79 @@ def test_a_budget_is_kept_where_it_can_be_and_no_picture_gets_worse(rounds):
     assert (error < plain).all()
     impossible, _ = chosen(1e-3)
     assert (impossible < start).all()
+
+
+def searched(
+    prior: Prior,
+    tokenizer: ImageTokenizer,
+    image: torch.Tensor,
+    latent: torch.Tensor,
+    label: int,
+    budget: float,
+    price: float,
+    rounds: int,
+) -> torch.Tensor:
+    """The search for one picture, sign by sign and in numbers: all rounds first, then the best of them."""
+    height, width, bits = latent.shape
+    near = [[latent[row, column].tolist() for column in range(width)] for row in range(height)]
+    for row, column, first in itertools.product(range(height), range(width), range(0, bits, 2)):
+        code = near[row][column][first : first + 2]
+        near[row][column][first : first + 2] = [x / math.hypot(*code) * math.sqrt(2) for x in code]
+    everywhere = list(itertools.product(range(height), range(width), range(bits)))
+    seen = []
+    for number in range(rounds):
+        signs = torch.tensor(near).sign()[None]
+        tokens = quantizer_of(tokenizer).encode(signs)
+        error, slope = choice.error_slope(tokenizer, to_float(image[None]), signs)
+        (size,), dearer = choice.flip_costs(prior, tokens, torch.tensor([label]), PARTS)
+        seen.append((float(size), float(error), tokens[0]))
+        price *= math.exp(max(-1, min(1, 2 * (float(size) / budget - 1))))
+        pressure = {
+            at: float(slope[0][at] - price / (height * width) * dearer[0][at] * signs[0][at] / 2) for at in everywhere
+        }
+        spread = math.sqrt(sum(x * x for x in pressure.values()) / len(pressure))
+        for row, column, bit in everywhere:
+            if rounds <= 20 or (row + column + bit + number) % 2 == 0:
+                near[row][column][bit] -= 0.1 * (1 - number / rounds) * pressure[row, column, bit] / spread
+    fitting = [one for one in seen if one[0] <= budget]
+    return (min(fitting, key=lambda one: one[1]) if fitting else min(seen, key=lambda one: one[0]))[2]
+
+
+@pytest.mark.parametrize(("rounds", "price"), [(12, 5e-4), (12, 0.02), (20, 0.2), (21, 5e-4)])
+def test_a_search_is_the_one_written_sign_by_sign(rounds, price):
+    prior, tokenizer = models()
+    images, labels = pictures().transpose(1, 2), torch.tensor([1, 0])  # of 4×3 patches, of 4 bits each
+    latent = tokenizer.latents(images, 1)
+    start = choice.flip_costs(prior, tokenizer.encode(images, 1), labels, PARTS)[0]
+    for share in (0.3, 0.95, 1.2, 5.0):
+        tokens = choice.choose(prior, tokenizer, images, latent, labels, share * start, torch.full((2,), price), rounds)
+        for number in range(2):
+            budget = share * float(start[number])
+            given = (images[number], latent[number], int(labels[number]), budget, price, rounds)
+            assert torch.equal(tokens[number], searched(prior, tokenizer, *given)), (share, number)
+
+
+def test_a_budget_may_be_used_up_and_a_latent_of_0_is_a_sign_as_in_the_encoder():
+    prior, tokenizer = models()
+    images, free = pictures(), torch.zeros(2)
+    latent = tokenizer.latents(images, 1)
+
+    def chosen(budget: torch.Tensor, rounds: int = 12) -> torch.Tensor:
+        return choice.choose(prior, tokenizer, images, latent, None, budget, free, rounds)
+
+    best = chosen(torch.full((2,), math.inf))
+    bits = choice.flip_costs(prior, best, None, PARTS)[0]
+    assert torch.equal(chosen(bits), best)  # where nothing costs anything, a budget changes no round
+    latent[:, 1, :, ::3] = 0
+    assert torch.equal(chosen(bits, rounds=1), quantizer_of(tokenizer).encode(latent))
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_search_is_in_bfloat16_where_that_is_fast(fast, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_bf16": fast})
+    with choice.quick():
+        product = torch.ones(2, 2) @ torch.ones(2, 2)
+    assert product.dtype == (torch.bfloat16 if fast else torch.float32)
 
 
 def test_neighbors_take_turns_and_all_get_one():

@@ -36,7 +36,7 @@ def steps(prior, tokens: torch.Tensor, order=None, label=None) -> torch.Tensor:
 @pytest.fixture(params=[1, 2])
 def threads(request):
     before = numba.get_num_threads()
-    numba.set_num_threads(min(request.param, numba.config.NUMBA_NUM_THREADS))
+    numba.set_num_threads(min(request.param, before))
     yield request.param
     numba.set_num_threads(before)
 

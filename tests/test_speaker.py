@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from arlib import causality, sampling
 from arlib.fixedpoint import LARGEST, FixedPointError, Twin
+from arlib.speaker import Speaker
 from arlib.transformer import Prior
 
 VOCABULARY, LENGTH, BOOKS = 11, 12, 3
@@ -79,6 +80,15 @@ def by_hand(prior: Prior, tokens: torch.Tensor) -> torch.Tensor:
 def test_forward_is_the_model_written_with_loops():
     prior, tokens = build(torch.float64), sequences(1)
     torch.testing.assert_close(prior(tokens)[0], by_hand(prior, tokens[0]), rtol=0, atol=1e-12)
+
+
+def test_the_first_code_of_a_place_is_said_from_what_the_blocks_say_alone():
+    torch.manual_seed(0)
+    speaker, hidden = Speaker(VOCABULARY, 16, BOOKS), torch.randn(2, 4, 16)
+    said = speaker(hidden, torch.randint(VOCABULARY, (2, 4, BOOKS)))
+    assert said.shape == (2, 4, BOOKS, 16)
+    torch.testing.assert_close(said[:, :, 0], speaker.speak(hidden))
+    assert len(speaker.said.weight) == (BOOKS - 1) * VOCABULARY  # nothing is said after the last code of a place
 
 
 @pytest.mark.parametrize("label", [None, torch.tensor([1, -1, 2])])

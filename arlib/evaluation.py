@@ -172,7 +172,7 @@ def real_tokens(
 ) -> tuple[torch.Tensor, torch.Tensor] | None:
     """Grids and labels of the last `count` real test pictures (the first ones may be those of the `Reference`).
 
-    From the pictures where they are at hand, from a shipped token set of that tokenizer where they are not, and None
+    From a shipped token set of that tokenizer, from the pictures where there is none and they are at hand, and None
     where there is neither.
     """
     for path in sorted((data.root() / "tokens").glob("*test*.tokens")):

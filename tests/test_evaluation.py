@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 from typer.testing import CliRunner
 
-from arlib import checkpoints, data, evaluation, metrics, tokenset
+from arlib import checkpoints, data, evaluation, metrics, tokenset, training
 from arlib.cli import samples, scoring
 from arlib.evaluation import Reference
 from arlib.judges import Judge
@@ -74,31 +74,39 @@ def test_the_rest_by_its_definition(numbers):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
-def test_samples_are_compared_with_all_real_pictures_and_neighbors_with_half_of_those_stored(numbers):
+@pytest.mark.parametrize(("count", "neighbors", "near"), [(200, 1000, 150), (100, 1000, 100), (200, 40, 40)])
+def test_samples_are_compared_with_all_real_pictures_and_neighbors_with_half_of_those_stored(
+    numbers, monkeypatch, count, neighbors, near
+):
     _, reference = numbers
-    fakes = 1.1 * torch.randn(200, 4, generator=torch.Generator().manual_seed(1))
-    scores = evaluation.score(Seen(fakes), reference, torch.zeros(200, 2, 2, 1))  # type: ignore[arg-type]
-    assert (scores.count, scores.accuracy, scores.worst) == (200, None, None)
+    monkeypatch.setattr(evaluation, "NEIGHBORS", neighbors)
+    fakes = 1.1 * torch.randn(count, 4, generator=torch.Generator().manual_seed(1))
+    scores = evaluation.score(Seen(fakes), reference, torch.zeros(count, 2, 2, 1))  # type: ignore[arg-type]
+    assert (scores.count, scores.accuracy, scores.worst) == (count, None, None)
     assert scores.distance == metrics.frechet(fakes, reference.moments)
     assert scores.limit == metrics.frechet_extrapolated(fakes, reference.moments)
-    near = metrics.precision_recall(fakes[:150], reference.features[:150])
-    assert (scores.precision, scores.recall) == near
-    assert near != metrics.precision_recall(fakes, reference.features)
+    expected = metrics.precision_recall(fakes[:near], reference.features[:near])
+    assert (scores.precision, scores.recall) == expected
+    assert expected != metrics.precision_recall(fakes, reference.features)
 
 
-def test_real_pictures_are_compared_with_the_others_alone(numbers):
+@pytest.mark.parametrize(
+    ("asked", "neighbors", "count", "near"),
+    [(200, 1000, 200, 150), (10_000, 1000, 300, 150), (100, 1000, 100, 100), (200, 40, 200, 40)],
+)
+def test_real_pictures_are_compared_with_the_others_alone(numbers, monkeypatch, asked, neighbors, count, near):
     """The last of those stored: with the first, so that none is its own neighbor, and with those not stored."""
     features, reference = numbers
+    monkeypatch.setattr(evaluation, "NEIGHBORS", neighbors)
     rest = metrics.moments(features[300:])
-    for asked, count in ((200, 200), (10_000, 300)):
-        scores = evaluation.score_real(reference, asked)
-        assert (scores.count, scores.accuracy, scores.worst) == (count, 0.9, None)
-        assert scores.distance == pytest.approx(metrics.frechet_floor(features[:300], count, rest), rel=1e-3)
-        assert scores.limit == pytest.approx(
-            metrics.frechet_extrapolated(features[300 - count : 300], rest), rel=1e-3, abs=1e-4
-        )
-        near = metrics.precision_recall(features[150:300], features[:150])
-        assert (scores.precision, scores.recall) == near
+    scores = evaluation.score_real(reference, asked)
+    assert (scores.count, scores.accuracy, scores.worst) == (count, 0.9, None)
+    assert scores.distance == pytest.approx(metrics.frechet_floor(features[:300], count, rest), rel=1e-3)
+    assert scores.limit == pytest.approx(
+        metrics.frechet_extrapolated(features[300 - count : 300], rest), rel=1e-3, abs=1e-4
+    )
+    expected = metrics.precision_recall(features[300 - near : 300], features[:near])
+    assert (scores.precision, scores.recall) == expected
 
 
 def test_a_saved_reference_comes_back_for_its_judge_alone(reference, tmp_path):
@@ -116,6 +124,25 @@ def test_a_saved_reference_comes_back_for_its_judge_alone(reference, tmp_path):
         evaluation.load_reference(str(path), "cd" * 32)
     with pytest.raises(data.DataError, match=r"make_references\.py"):
         evaluation.load_reference(str(tmp_path / "none.safetensors"))
+
+
+@pytest.mark.parametrize("name", ["digits", "cifar10"])
+def test_saving_a_shipped_reference_again_changes_no_byte(name, tmp_path):
+    path = tmp_path / f"{name}-test.safetensors"
+    evaluation.save_reference(path, evaluation.load_reference(name))
+    assert path.read_bytes() == (data.root() / "judges" / path.name).read_bytes()
+
+
+def test_what_another_judge_has_seen_is_not_taken_for_what_this_one_has(shelf, tmp_path, monkeypatch):
+    for name in ("frames", "judges"):
+        (tmp_path / name).symlink_to(shelf / name)
+    (tmp_path / "weights").mkdir()
+    checkpoints.save(tmp_path / "weights" / "judge-digits.safetensors", "judge", Judge(1, 28, width=8))
+    monkeypatch.setenv("ARLIB_DATA", str(shelf))
+    assert evaluation.load_judge("digits")[1].count == 600
+    monkeypatch.setenv("ARLIB_DATA", str(tmp_path))
+    with pytest.raises(data.DataError, match="another judge"):
+        evaluation.load_judge("digits")
 
 
 def test_a_file_that_is_no_reference_is_refused(judge, tmp_path):
@@ -168,6 +195,32 @@ def test_a_judge_learns_from_samples_what_they_hold(monkeypatch):
     wrong = evaluation.usefulness("digits", images.byte(), 1 - labels, steps=12, width=8)
     assert right["samples"] == right["real"] == wrong["real"] == 1
     assert wrong["samples"] == 0
+
+
+@pytest.mark.parametrize("name", ["digits", "cifar10"])
+def test_judges_learn_from_samples_from_as_many_real_pictures_and_from_both(monkeypatch, name):
+    """In that order, all else being equal; and no digit is mirrored."""
+    size = 28 if name == "digits" else 32
+    pictures = {split: torch.full((40, size, size, 1), value).byte() for split, value in (("train", 1), ("test", 2))}
+    classes = {"train": torch.arange(40) % 10, "test": torch.arange(40) % 10}
+    monkeypatch.setattr(data, "load", lambda name, split: pictures[split])
+    monkeypatch.setattr(data, "labels", lambda name, split: classes[split])
+    lessons, starts = [], []
+
+    def fit(loss, examples, settings, folder):
+        lessons.append((*examples, loss.flips, settings.steps, settings.seed))
+        starts.append(loss.model.head.weight.detach().clone())
+
+    monkeypatch.setattr(training, "fit", fit)
+    samples, labels = torch.zeros(30, size, size, 1).byte(), torch.arange(30) % 10
+    accuracies = evaluation.usefulness(name, samples, labels, steps=7, width=8, seed=5)
+    assert list(accuracies) == ["samples", "real", "both"]
+    assert all(torch.equal(start, starts[0]) for start in starts)
+    learned = [it[0][:, 0, 0, 0].tolist() for it in lessons]
+    assert learned == [[0] * 30, [1] * 30, [0] * 30 + [1] * 30]
+    for _, asked, *rest in lessons:
+        assert torch.equal(asked, labels.repeat(len(asked) // 30))
+        assert rest == [name == "cifar10", 7, 5]
 
 
 @pytest.fixture(scope="module")
@@ -277,6 +330,10 @@ def test_real_tokens_come_from_a_token_set_or_from_the_pictures_or_not_at_all(sh
     encoded = evaluation.real_tokens("digits", tokenizer, "cd" * 32, 50)  # no set of that tokenizer's tokens
     assert encoded is not None
     assert torch.equal(encoded[0], tokenizer.encode(data.load("digits", "test")[-50:]))
+    assert torch.equal(encoded[1], data.labels("digits", "test")[-50:])
+    every = evaluation.real_tokens("digits", tokenizer, checkpoints.sha256(path), 10_000)
+    assert every is not None
+    assert torch.equal(every[1], digits[1])
     assert evaluation.real_tokens("cifar10", tokenizer, "cd" * 32, 50) is None
 
 

@@ -45,8 +45,8 @@ TRIED_BY = {
 }
 # Imports a copy of arlib elsewhere, where mutmut finds no settings of its own.
 ELSEWHERE = "tests/test_data.py::test_outside_its_checkout_too"
-# These draw, or only hold what others test.
-LEFT_OUT = {"__init__", "__main__", "plots", "widgets"}
+# These draw, or only hold what others test; and numba cannot compile what mutmut makes of a function.
+LEFT_OUT = {"__init__", "__main__", "plots", "widgets", "compiled"}
 
 
 def tests_of(room: str) -> list[str]:

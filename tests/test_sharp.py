@@ -150,6 +150,80 @@ def test_the_weight_makes_gradients_equally_long_and_has_a_limit():
     assert sharp.balance(1e9 * last.sum(), last.sum(), last).item() == pytest.approx(sharp.LARGEST_WEIGHT)
 
 
+def test_a_loss_looks_at_the_same_window_of_both_pictures():
+    decoder, patch = SharpDecoder(ImageTokenizer(5, 16, 1, BSQ(6)), Detail(features=16, width=8, depth=1)), 5
+    for height, width, whole in ((9, 16, False), (16, 9, False), (8, 16, True), (16, 8, True)):
+        tokens = torch.randint(64, (1, height, width))
+        plain = decoder.plain(tokens)[0]
+        # The original is the plain picture itself, to 1/255, so wherever the window lies both show the same.
+        images = decoder.tokenizer.decode(tokens)
+        loss = sharp.SharpLoss(decoder, side=5).train()
+        for _ in range(6):
+            fake, real = loss.pictures(tokens, images)
+            assert fake.shape == real.shape == (plain.shape if whole else (1, 3, 5 * patch, 5 * patch))
+            assert (fake.clamp(-0.5, 0.5) - real).abs().max() < 0.003
+    decoder = some_decoder()
+    fake, real = sharp.SharpLoss(decoder).eval().pictures(some_tokens(), some_pictures())
+    assert torch.equal(
+        ((fake + 0.5) * 255).round().clamp(0, 255).permute(0, 2, 3, 1).byte(), decoder.decode(some_tokens())
+    )
+    assert torch.equal(real, to_float(some_pictures()).permute(0, 3, 1, 2))
+
+
+def test_reconstruct_is_as_sharp_as_it_is_asked_to_be():
+    decoder, images = some_decoder(), some_pictures()
+    tokens = decoder.tokenizer.encode(images)
+    assert torch.equal(decoder.reconstruct(images), decoder.decode(tokens, 1))
+    assert torch.equal(decoder.reconstruct(images, 0.3), decoder.decode(tokens, 0.3))
+
+
+def test_deceiving_the_judge_counts_strength_times_the_error():
+    loss = AdversarialLoss(some_decoder(), strength=0.01, alone=0).eval()
+    assert loss(some_tokens(), some_pictures()) == 0
+    loss.steps = 1
+    fake, real = loss.pictures(some_tokens(), some_pictures())
+    error, taken_for_real = (fake - real).abs().mean(), loss.judge(fake).mean()
+    last = loss.model.detail.last.weight
+    lengths = [torch.autograd.grad(each, last, retain_graph=True)[0].norm() for each in (error, taken_for_real)]
+    weight = 0.01 * lengths[0] / lengths[1]
+    assert weight < sharp.LARGEST_WEIGHT
+    added = loss(some_tokens(), some_pictures()) - error
+    assert added.item() == pytest.approx(-(weight * taken_for_real).item(), rel=0.05)
+    # A judge that nothing moves has no say, and certainly none for what it sees through.
+    nothing = 0 * last.sum()
+    assert sharp.balance(last.sum(), nothing, last).item() == pytest.approx(sharp.LARGEST_WEIGHT)
+
+
+@pytest.mark.parametrize(("said", "then"), [(1.5, 1.5 - 2e-3), (-1.5, -1.5 + 2e-3)])
+def test_a_judge_learns_nothing_from_what_it_is_sure_of(said, then):
+    loss = AdversarialLoss(some_decoder())
+    last = loss.judge.layers[-1]
+    assert isinstance(last, nn.Conv2d)
+    assert last.bias is not None
+    nn.init.zeros_(last.weight)
+    nn.init.constant_(last.bias, said)  # of whatever it sees
+    loss.teach(torch.zeros(1, 3, 20, 20), torch.zeros(1, 3, 20, 20))
+    assert last.bias.item() == pytest.approx(then, abs=1e-4)
+
+
+def test_the_statistics_are_of_columns_or_of_rows_in_the_grid_of_patches(monkeypatch):
+    lines = (torch.arange(120) % 5 == 0).float()[:, None].expand(1, 3, 120, 120) - 0.5
+    monkeypatch.setattr(StatisticsLoss, "pictures", lambda *_: (lines, lines.roll(1, 2)))
+    found = []
+    for seed in range(8):
+        values = []
+        for strength in (0, 1, 3):
+            loss = StatisticsLoss(some_decoder(), strength)
+            torch.manual_seed(seed)
+            values.append(loss(some_tokens(), some_pictures()).item())
+        assert values[0] == pytest.approx(0.4)  # two of five pixels are wrong
+        assert values[2] - values[0] == pytest.approx(3 * (values[1] - values[0]), rel=1e-3, abs=1e-5)
+        found.append(values[1] - values[0])
+    # A column has the same pixels as before, elsewhere. The rows of a phase were light and are dark, or the other way.
+    assert min(found) > 0
+    assert 0 < sum(each < 0.3 * max(found) for each in found) < 8
+
+
 def test_sets_are_the_columns_that_lie_a_patch_apart():
     maps = torch.arange(2 * 23 * 31).view(1, 2, 23, 31).float()
     sets = sharp.phase_sets(maps, window=2, patch=5)
@@ -186,6 +260,7 @@ def test_statistics_ask_what_there_is_and_not_where():
 def test_filters_have_length_1_and_are_blind_to_brightness():
     filters = sharp.random_filters(3, count=4)
     assert filters.flatten(1).norm(dim=1).tolist() == pytest.approx([1] * 4)
+    assert filters.flatten(1).sum(dim=1).tolist() == pytest.approx([0] * 4, abs=1e-5)
     pixels = to_float(some_pictures(1, 40)).permute(0, 3, 1, 2)
     assert sharp.responses(pixels, filters).shape == (1, 12, 36, 36)
     assert torch.allclose(sharp.responses(pixels + 0.2, filters), sharp.responses(pixels, filters), atol=1e-5)

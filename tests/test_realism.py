@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageFilter
+from scipy import ndimage  # type: ignore[import-untyped]
 
 from arlib import data, realism
 
@@ -108,6 +109,58 @@ def test_a_judge_can_know_where_patches_begin():
     assert place.shape == (4, 10, 15)
     assert torch.allclose(place[:, :5, :5], place[:, 5:, 10:], atol=1e-5)
     assert len(place[:, :5, :5].flatten(1).T.round(decimals=3).unique(dim=0)) == 25
+
+
+@pytest.mark.parametrize("sigma", [0.7, 1, 2])
+def test_a_blur_is_scipys(sigma):
+    pixels = torch.rand(2, 3, 20, 31, generator=torch.Generator().manual_seed(0))
+    expected = ndimage.gaussian_filter(pixels.numpy(), (0, 0, sigma, sigma), mode="nearest", truncate=4)
+    assert np.allclose(realism.blur(pixels, sigma), expected, atol=1e-4)
+
+
+def test_halves_compare_even_pictures_with_odd_ones_both_ways():
+    images, originals = noise(6), (noise(6, seed=1).int() // 2 + 60).byte()
+    pairs = [([0, 2, 4], [1, 3, 5]), ([1, 3, 5], [0, 2, 4])]
+    there, back = (realism.patch_distance(images[some], originals[others]) for some, others in pairs)
+    assert realism.halves(images, originals) == pytest.approx((there + back) / 2, rel=1e-5)
+
+
+def test_gradients_are_counted_across_and_down():
+    rows, columns = torch.meshgrid(torch.arange(20), torch.arange(30), indexing="ij")
+    originals, images = (grid[None, :, :, None].expand(-1, -1, -1, 3).byte() for grid in (rows + columns, 2 * rows))
+    # 1 and 1 in each step become 2 and 0, so 4 for 2 of the squares.
+    assert realism.gradient_energy(images, originals) == pytest.approx(2, rel=1e-4)
+
+
+def test_a_line_is_compared_with_the_three_frequencies_on_either_side():
+    x = torch.arange(100)
+    # A wave of amplitude 20 at 1/5, next to it (20 of 100) 6 at 17, 4 at 19, 2 at 22; what is farther is left out.
+    heights = {20: 20, 17: 6, 19: 4, 22: 2, 16: 30, 24: 30}
+    wave = 128 + torch.stack([height * (2 * torch.pi * at / 100 * x).cos() for at, height in heights.items()]).sum(0)
+    images = wave.round().clamp(0, 255).byte()[None, None, :, None].expand(1, 10, 100, 3)
+    expected = 20**2 / ((6**2 + 4**2 + 2**2) / 6)
+    assert realism.grid_lines(images)[0, 0].item() == pytest.approx(expected, rel=0.1)
+
+
+def test_noise_ends_at_black_and_white():
+    black_and_white = torch.tensor([0, 255], dtype=torch.uint8).repeat(20000).view(1, 200, 200, 1).expand(-1, -1, -1, 3)
+    moved = realism.noisy(black_and_white, 5).int() - black_and_white.int()
+    # A Gaussian's half that points outwards is cut off: half stay, the mean of the others is 5 · sqrt(2 / pi).
+    for color, sign in ((0, 1), (255, -1)):
+        inward = sign * moved[black_and_white == color]
+        assert inward.min() == 0
+        assert inward.float().mean() == pytest.approx(0.5 * 5 * (2 / torch.pi) ** 0.5, rel=0.05)
+
+
+def test_a_judge_says_a_number_each_4_pixels_and_sees_26():
+    judge = realism.PatchJudge()
+    pixels = torch.rand(1, 3, 60, 80, requires_grad=True)
+    judged = judge(pixels)
+    assert judged.shape == (1, 1, 15, 20)
+    (seen,) = torch.autograd.grad(judged[0, 0, 7, 10], pixels)
+    rows, columns = (seen.abs().sum(dim=(0, 1, axis)).nonzero().flatten() for axis in (3, 2))
+    # The layers see 26, and the small blur of what is shown reaches 1 more on each side.
+    assert (len(rows), len(columns)) == (28, 28)
 
 
 def test_pictures_of_another_kind_are_refused():

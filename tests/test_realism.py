@@ -152,7 +152,7 @@ def test_noise_ends_at_black_and_white():
         assert inward.float().mean() == pytest.approx(0.5 * 5 * (2 / torch.pi) ** 0.5, rel=0.05)
 
 
-def test_a_judge_says_a_number_each_4_pixels_and_sees_26():
+def test_a_judge_says_a_number_each_4_pixels_and_sees_28():
     judge = realism.PatchJudge()
     pixels = torch.rand(1, 3, 60, 80, requires_grad=True)
     judged = judge(pixels)

@@ -2,12 +2,14 @@
 
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -146,6 +148,7 @@ def test_orders_labels_and_codes_resume_to_the_last_bit(name, precision, tmp_pat
     torch.manual_seed(99)
     torch.rand(5)
     fit(resumed, examples, settings, tmp_path / "killed", draw_something, resume=True)
+    assert (whole.left, resumed.left) == (100 - 12, 100 - 5)  # it went on, and did not begin again
     assert curve(tmp_path / "killed") == curve(tmp_path / "whole")
     expected = whole.state_dict()
     assert all(torch.equal(value, expected[key]) for key, value in resumed.state_dict().items())
@@ -155,6 +158,105 @@ def test_orders_labels_and_codes_resume_to_the_last_bit(name, precision, tmp_pat
     usages = [value for key, value in expected.items() if key.endswith("usage")]
     assert len(usages) == {"any order, labels": 0, "product": 2}.get(name, 1)
     assert all(0.99**11 < 0.95 <= usage.min() for usage in usages)
+
+
+class Falling(nn.Module):
+    """One weight, of slope 1, and what it was in each step, next to a random number."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(()))
+        self.seen: list[float] = []
+        self.drawn: list[float] = []
+
+    def forward(self, batch):
+        self.seen.append(self.weight.item())
+        self.drawn.append(torch.rand(()).item())
+        return self.weight * 1.0
+
+
+def test_steps_are_as_long_as_the_learning_rate_and_draw_what_seed_and_step_say(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(
+        training, "make_optimizers", lambda loss, settings: [torch.optim.SGD(loss.parameters(), lr=9.0)]
+    )
+    runs = []
+    for number, seed in enumerate((0, 1, 0)):
+        loss, settings = Falling(), Settings(20, 2, 0.5, seed=seed)
+        fit(loss, torch.zeros(4), settings, tmp_path / str(number))
+        steps = [before - after for before, after in zip(loss.seen, [*loss.seen[1:], loss.weight.item()], strict=True)]
+        assert steps == pytest.approx([optimizers.learning_rate(step, settings) for step in range(20)], abs=1e-6)
+        assert re.search(r"training .* 20/20 loss -\d\.\d", capfd.readouterr().err)
+        runs.append(loss.drawn)
+    assert runs[0] == runs[2]
+    assert len({*runs[0], *runs[1]}) == 40
+
+
+def test_seconds_of_all_runs_are_counted_and_those_between_them_are_not(tmp_path, monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+
+    class Slow(Falling):
+        def __init__(self, steps):
+            super().__init__()
+            self.left = steps
+
+        def forward(self, batch):
+            if not self.left:
+                raise InterruptedError
+            self.left -= 1
+            clock[0] += 2
+            return super().forward(batch)
+
+    begun: list[int | None] = []
+    make_fabric = training.make_fabric
+
+    def remembering(settings, folder, resumed_at):
+        begun.append(resumed_at)
+        return make_fabric(settings, folder, resumed_at)
+
+    monkeypatch.setattr(training, "make_fabric", remembering)
+    settings = Settings(5, 2, 0.5, checkpoint_seconds=0.0)
+    assert fit(Slow(5), torch.zeros(4), settings, tmp_path / "whole") == 10
+    with pytest.raises(InterruptedError):
+        fit(Slow(3), torch.zeros(4), settings, tmp_path / "two")
+    clock[0] += 1000
+    assert fit(Slow(2), torch.zeros(4), settings, tmp_path / "two", resume=True) == 10
+    assert begun == [None, None, 3]  # the curves lose what was written after the checkpoint
+    kept = torch.load(tmp_path / "two" / "last.ckpt", weights_only=True)
+    assert set(kept) == {"loss", "optimizer 0", "step", "seconds", "begun with"}
+    assert (kept["step"], kept["seconds"]) == (5, 10)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("[../gloo/pair.cc:5] Read error [::1]:9: Connection reset. Or not.", "Read error [::1]:9: Connection reset"),
+        ("gloo has stopped", "gloo has stopped"),
+        ("NCCL error", "NCCL error"),
+        ("No connection", "No connection"),
+        ("It timed out", "It timed out"),
+        ("Timeout", "Timeout"),
+    ],
+)
+def test_a_process_that_is_gone_is_told_in_words(words, told):
+    with pytest.raises(DataError) as caught, training.together():
+        raise RuntimeError(words)
+    assert f"cannot be reached ({told}). Once" in str(caught.value)
+
+
+def test_errors_of_ones_own_are_not_taken_for_those_of_other_processes():
+    with pytest.raises(RuntimeError, match="shapes"), training.together():
+        raise RuntimeError("shapes do not fit")
+
+
+def test_of_several_processes_the_first_one_writes(monkeypatch):
+    assert training.first_process()
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    for rank in range(3):
+        monkeypatch.setattr(torch.distributed, "get_rank", lambda rank=rank: rank)
+        assert training.first_process() == (rank == 0)
+    monkeypatch.setattr(torch.distributed, "is_available", lambda: False)
+    assert training.first_process()
 
 
 def test_moments_are_six_each_three_times_as_late_as_the_last(tmp_path):
@@ -275,7 +377,10 @@ def test_a_folder_with_a_run_is_not_overwritten_and_an_empty_one_cannot_be_resum
     with pytest.raises(DataError, match="no checkpoint"):
         fit(loss, tokens, settings, tmp_path, resume=True)
     fit(loss, tokens, settings, tmp_path)
-    with pytest.raises(DataError, match="--resume, or name another folder"):
+    with pytest.raises(DataError, match=r"last\.ckpt holds an earlier run.*--resume, or name another folder"):
+        fit(loss, tokens, settings, tmp_path)
+    (tmp_path / "last.ckpt").rename(tmp_path / "prior-mine.safetensors")
+    with pytest.raises(DataError, match="the weights of a trained model already"):
         fit(loss, tokens, settings, tmp_path)
     with pytest.raises(DataError, match="shared equally"):
         fit(loss, tokens, Settings(steps=2, batch_size=3, learning_rate=1e-3, devices=2), tmp_path / "new")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -161,7 +162,7 @@ def test_orders_labels_and_codes_resume_to_the_last_bit(name, precision, tmp_pat
 
 
 class Falling(nn.Module):
-    """One weight, of slope 1, and what it was in each step, next to a random number."""
+    """One weight, whose slope of 3 is clipped to 1, and what it was in each step, next to a random number."""
 
     def __init__(self):
         super().__init__()
@@ -172,7 +173,7 @@ class Falling(nn.Module):
     def forward(self, batch):
         self.seen.append(self.weight.item())
         self.drawn.append(torch.rand(()).item())
-        return self.weight * 1.0
+        return self.weight * 3.0
 
 
 def test_steps_are_as_long_as_the_learning_rate_and_draw_what_seed_and_step_say(tmp_path, monkeypatch, capfd):
@@ -180,33 +181,71 @@ def test_steps_are_as_long_as_the_learning_rate_and_draw_what_seed_and_step_say(
         training, "make_optimizers", lambda loss, settings: [torch.optim.SGD(loss.parameters(), lr=9.0)]
     )
     runs = []
+
+    def so_far(loss: Falling) -> dict[str, float]:
+        return {"so far": len(loss.seen)}
+
     for number, seed in enumerate((0, 1, 0)):
-        loss, settings = Falling(), Settings(20, 2, 0.5, seed=seed)
-        fit(loss, torch.zeros(4), settings, tmp_path / str(number))
+        loss, settings = Falling(), Settings(20, 2, 0.5, seed=seed, validations=3)
+        fit(loss, torch.zeros(4), settings, tmp_path / str(number), partial(so_far, loss))
         steps = [before - after for before, after in zip(loss.seen, [*loss.seen[1:], loss.weight.item()], strict=True)]
         assert steps == pytest.approx([optimizers.learning_rate(step, settings) for step in range(20)], abs=1e-6)
-        assert re.search(r"training .* 20/20 loss -\d\.\d", capfd.readouterr().err)
+        assert re.search(r"training .* 20/20 loss -\d", capfd.readouterr().err)
         runs.append(loss.drawn)
+        curves = EventAccumulator(str(tmp_path / str(number) / "curves")).Reload()
+        losses, rates = ([(it.step, it.value) for it in curves.Scalars(name)] for name in ("loss", "learning rate"))
+        assert losses == [(step, pytest.approx(3 * weight)) for step, weight in enumerate(loss.seen)]
+        assert rates == [(step, pytest.approx(optimizers.learning_rate(step, settings))) for step in range(20)]
+        assert [(it.step, it.value) for it in curves.Scalars("so far")] == [(5, 6), (11, 12), (17, 18)]
     assert runs[0] == runs[2]
     assert len({*runs[0], *runs[1]}) == 40
 
 
-def test_seconds_of_all_runs_are_counted_and_those_between_them_are_not(tmp_path, monkeypatch):
-    clock = [100.0]
-    monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+class Slow(Falling):
+    """Each step takes two seconds of the clock, and it is interrupted after some of them."""
 
-    class Slow(Falling):
-        def __init__(self, steps):
-            super().__init__()
-            self.left = steps
+    def __init__(self, steps, clock):
+        super().__init__()
+        self.left, self.clock = steps, clock
 
-        def forward(self, batch):
-            if not self.left:
-                raise InterruptedError
-            self.left -= 1
-            clock[0] += 2
-            return super().forward(batch)
+    def forward(self, batch):
+        if not self.left:
+            raise InterruptedError
+        self.left -= 1
+        self.clock[0] += 2
+        return super().forward(batch)
 
+
+@pytest.fixture
+def clock(monkeypatch) -> list[float]:
+    now = [100.0]
+    monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    return now
+
+
+def test_a_checkpoint_is_saved_as_soon_as_the_last_is_too_old_and_at_the_end(tmp_path, monkeypatch, clock):
+    saved = []
+    monkeypatch.setattr(training, "save_checkpoint", lambda fabric, path, state: saved.append(state))
+    fit(Slow(8, clock), torch.zeros(4), Settings(8, 2, 0.5, checkpoint_seconds=4.0), tmp_path)
+    assert [(state["step"], state["seconds"]) for state in saved] == [(3, 6), (6, 12), (8, 16)]
+
+
+def test_a_run_has_the_processes_and_the_numbers_of_its_settings(tmp_path, monkeypatch):
+    monkeypatch.setattr("lightning_fabric.Fabric", lambda **given: given)
+    monkeypatch.setattr("lightning_fabric.loggers.TensorBoardLogger", lambda *given, **named: (given, named))
+    for devices, nodes, strategy in ((1, 1, "auto"), (2, 1, "ddp"), (1, 2, "ddp")):
+        settings = Settings(5, 4, 0.5, accelerator="cpu", devices=devices, nodes=nodes, precision="bf16-mixed")
+        assert training.make_fabric(settings, tmp_path, 7) == {
+            "accelerator": "cpu",
+            "devices": devices,
+            "num_nodes": nodes,
+            "strategy": strategy,
+            "precision": "bf16-mixed",
+            "loggers": ((tmp_path,), {"name": "curves", "version": "", "purge_step": 7}),
+        }
+
+
+def test_seconds_of_all_runs_are_counted_and_those_between_them_are_not(tmp_path, monkeypatch, clock):
     begun: list[int | None] = []
     make_fabric = training.make_fabric
 
@@ -216,11 +255,11 @@ def test_seconds_of_all_runs_are_counted_and_those_between_them_are_not(tmp_path
 
     monkeypatch.setattr(training, "make_fabric", remembering)
     settings = Settings(5, 2, 0.5, checkpoint_seconds=0.0)
-    assert fit(Slow(5), torch.zeros(4), settings, tmp_path / "whole") == 10
+    assert fit(Slow(5, clock), torch.zeros(4), settings, tmp_path / "whole") == 10
     with pytest.raises(InterruptedError):
-        fit(Slow(3), torch.zeros(4), settings, tmp_path / "two")
+        fit(Slow(3, clock), torch.zeros(4), settings, tmp_path / "two")
     clock[0] += 1000
-    assert fit(Slow(2), torch.zeros(4), settings, tmp_path / "two", resume=True) == 10
+    assert fit(Slow(2, clock), torch.zeros(4), settings, tmp_path / "two", resume=True) == 10
     assert begun == [None, None, 3]  # the curves lose what was written after the checkpoint
     kept = torch.load(tmp_path / "two" / "last.ckpt", weights_only=True)
     assert set(kept) == {"loss", "optimizer 0", "step", "seconds", "begun with"}

@@ -1,4 +1,5 @@
-"""How long the page "Try it" takes for a frame and for a file, next to Python's `decompress`, in one run.
+"""How long the page "Try it" takes for a frame and for a file, next to Python's `decompress`, in one run; and without
+WebAssembly, as in a browser that has none.
 
     make book && python benchmarks/page.py
 
@@ -39,24 +40,37 @@ def in_page(page: Page, button: str, words: str) -> float:
     return float(page.get_by_role("button", name=button).first.evaluate(CLICK, words))
 
 
-def main() -> None:
-    torch.set_num_threads(1)
-    codec = arlib.load_codec("book")
-    file = codec.compress(data.load("supertuxkart", "valid")[230])
+def page_seconds(webassembly: bool = True) -> tuple[float, float]:
+    """Seconds for a frame to its file, and for the file to its picture, in a Chromium of its own."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = browser.new_page()
         page.goto((ROOT / "_build" / "html" / "book" / "try.html").as_uri())
+        if not webassembly:  # the page makes its worker of this text
+            page.evaluate("TRY.source = 'delete globalThis.WebAssembly;' + TRY.source")
         in_page(page, "frame 1 of", "Compressing: done")
         compressing = min(in_page(page, "Compress it", "Compressing: done") for _ in range(TIMES))
         decoding = min(in_page(page, "Decode the file from above", "Decoding: done") for _ in range(TIMES))
         browser.close()
+    return compressing, decoding
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    codec = arlib.load_codec("book")
+    file = codec.compress(data.load("supertuxkart", "valid")[230])
+    compressing, decoding = page_seconds()
+    slow_compressing, slow_decoding = page_seconds(webassembly=False)
     python = []
     for _ in range(TIMES):
         started = time.perf_counter()
         codec.decompress(file)
         python.append(time.perf_counter() - started)
     print(f"page: a frame to its file {compressing:.2f} s, a file to its picture {decoding:.2f} s")
+    print(
+        f"without WebAssembly: {slow_compressing:.2f} s and {slow_decoding:.2f} s, "
+        f"{slow_compressing / compressing:.2f} and {slow_decoding / decoding:.2f} times as long"
+    )
     print(
         f"Python: a file to its picture {min(python):.2f} s; the page takes {decoding / min(python):.2f} times as long"
     )

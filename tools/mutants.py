@@ -29,7 +29,7 @@ MUTMUT = [sys.executable, str(Path(__file__).resolve()), "--mutmut"]
 
 # Where a room's tests aren't in test_ROOM*.py, or where those alone don't try all of it.
 TRIED_BY = {
-    "_trained": ["test_codec", "test_shipped_digits"],
+    "_trained": ["test_codec", "test_shipped_digits", "test_dial", "test_sharp", "test_default_dtype"],
     "checkpoints": ["test_checkpoints", "test_strangers"],
     "codec": ["test_codec", "test_codec_relatives"],
     "container": ["test_codec", "test_chapter12"],

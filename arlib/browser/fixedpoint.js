@@ -46,10 +46,10 @@
 
     /** An empty cache; `order` is the place of each token in reading order, `label` a class or -1. */
     newCache(order = null, label = -1) {
-      const { width, depth, heads } = this.config;
-      const key = () => ptb.emptyMatrix(this.rows, this.headWidth); // activations are integers that float32 holds
-      const keys = Array.from({ length: depth }, () => Array.from({ length: heads }, key));
-      const values = Array.from({ length: depth }, () => new Float64Array((this.rows + 7) * width));
+      const { depth, heads } = this.config;
+      const each = (make) => Array.from({ length: depth }, () => Array.from({ length: heads }, make));
+      const keys = each(() => ptb.emptyMatrix(this.rows, this.headWidth)); // float32 holds activations
+      const values = each(() => ptb.emptyMatrix(this.headWidth, this.rows));
       return { keys, values, rows: 0, read: 0, order, label, heard: null };
     }
 
@@ -108,8 +108,9 @@
         const queries = this.product(name + "attention.query_key_value.weight", this.normalized(rows));
         queries.forEach((split, i) => {
           this.trace?.(name + "attention.query_key_value", split);
-          keys.forEach((key, head) => ptb.setRow(key, first + i, split.subarray(width + head * key.columns)));
-          values.set(split.subarray(2 * width), (first + i) * width);
+          const from = (at, head) => split.subarray(at + head * this.headWidth);
+          keys.forEach((key, head) => ptb.setRow(key, first + i, from(width, head)));
+          values.forEach((value, head) => ptb.setColumn(value, first + i, from(2 * width, head)));
         });
         const attended = this.attend(queries, keys, values, seen);
         attended.forEach((x) => this.trace?.(name + "attention", x));
@@ -166,43 +167,21 @@
       return out;
     }
 
-    /** Attention of each query over the first rows of keys and values, head by head; `seen` says how many. Eight rows
-     *  are read at a time; those beyond are read, too, and weigh nothing. `keys` is a matrix for each head. */
+    /** Attention of each query over the first keys and values; `seen` says how many. Keys and values are a matrix for
+     *  each head: the keys are its rows, the values its columns. */
     attend(queries, keys, values, seen) {
-      const { width } = this.config;
-      const attended = queries.map(() => new Float64Array(width));
-      const rows = 8 * Math.ceil(seen[seen.length - 1] / 8);
+      const attended = queries.map(() => new Float64Array(this.config.width));
+      const most = seen[seen.length - 1];
       keys.forEach((key, number) => {
         const head = number * this.headWidth;
         const parts = queries.map((query) => query.subarray(head, head + this.headWidth));
-        ptb.multiplyAll({ ...key, rows }, parts).forEach((scores, i) => {
-          this.mix(scores, exponentiate(scores, seen[i]), values, head, seen[i], attended[i]);
+        const powers = ptb.multiplyAll({ ...key, rows: most }, parts);
+        const totals = powers.map((scores, i) => exponentiate(scores, seen[i]));
+        ptb.multiplyAll({ ...values[number], columns: most }, powers).forEach((sums, i) => {
+          for (let j = 0; j < sums.length; j++) attended[i][head + j] = floored(sums[j], totals[i]);
         });
       });
       return attended;
-    }
-
-    /** A head's values, each as often as its power of their total, into `out`. */
-    mix(powers, total, values, head, count, out) {
-      const { width } = this.config;
-      const end = head + this.headWidth;
-      for (let row = 0; row < count; row += 8) {
-        const a = powers[row];
-        const b = powers[row + 1];
-        const c = powers[row + 2];
-        const d = powers[row + 3];
-        const e = powers[row + 4];
-        const f = powers[row + 5];
-        const g = powers[row + 6];
-        const h = powers[row + 7];
-        if (a + b + c + d + e + f + g + h === 0) continue;
-        for (let i = head, p = row * width + head; i < end; i++, p++) {
-          const one = a * values[p] + b * values[p + width] + c * values[p + 2 * width];
-          const other = d * values[p + 3 * width] + e * values[p + 4 * width] + f * values[p + 5 * width];
-          out[i] += one + other + g * values[p + 6 * width] + h * values[p + 7 * width];
-        }
-      }
-      for (let i = head; i < end; i++) out[i] = floored(out[i], total);
     }
   };
 

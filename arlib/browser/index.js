@@ -1,7 +1,7 @@
-// The book's codec in plain JavaScript: no dependency, no bundler. The files of this folder are classic scripts that
-// add to one global object, `ptb`; scripts.txt names them in the order in which they build on each other. In a page
-// they are script elements in that order; in a worker, one Blob of their texts joined; in Node, `import { ptb, loadCodec }
-// from "./ptb.mjs"`, which is also the command line.
+// The book's codec in plain JavaScript, but for its innermost loops (kernels.wat): no dependency, no bundler. The files
+// of this folder are classic scripts that add to one global object, `ptb`; scripts.txt names them in the order in which
+// they build on each other. In a page they are script elements in that order; in a worker, one Blob of their texts
+// joined; in Node, `import { ptb, loadCodec } from "./ptb.mjs"`, which is also the command line.
 //
 // A picture is {height, width, channels, data: Uint8Array}, row by row, the channels of a pixel side by side: 3 are
 // red, green and blue, 1 is gray. Tokens are an Int32Array in raster order. Bytes are Uint8Arrays. All of it can be

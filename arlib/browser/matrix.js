@@ -1,11 +1,38 @@
 // Matrix products, where nearly all of the time goes. A processor that adds to one sum can begin with the next before
-// it is done, so we add to many at once: of eight rows of a matrix, which are stored interleaved, with one vector, or
+// it is done, so we add to many at once: of eight rows of a matrix, which are packed side by side, with one vector, or
 // of four rows with four vectors, which reads each number of the matrix a quarter as often.
+//
+// JavaScript has no word for a processor's vectors, WebAssembly has. So the kernels, the innermost loops, are written in
+// it (kernels.wat), and matrices lie in its memory. Where there is none, and for a matrix that float32 does not hold,
+// JavaScript computes the same sums in the same order.
 "use strict";
 ((ptb) => {
   const ROWS = 8;
+  const STORE = 1 << 24; // bytes
+  const kernels = compiled(ptb.KERNELS);
+  let store = { size: 0, used: 0 }; // the memory of an instance of the kernels, where the next matrix goes
 
-  /** A matrix of rows × columns numbers, row by row in `data`, packed for `multiply`: in half the memory, which is
+  function compiled(base64) {
+    try {
+      return new WebAssembly.Module(Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0)));
+    } catch {
+      return null;
+    }
+  }
+
+  /** Some bytes of a store, a new one where the last is full: where they begin, in which memory, and its kernels. */
+  function reserve(bytes) {
+    if (store.used + bytes > store.size) {
+      const { one, four, memory } = new WebAssembly.Instance(kernels).exports;
+      memory.grow(Math.ceil(Math.max(bytes, STORE) / 65536)); // pages
+      store = { one, four, buffer: memory.buffer, size: memory.buffer.byteLength, used: 0 };
+    }
+    const at = store.used;
+    store.used += 16 * Math.ceil(bytes / 16);
+    return { ...store, at };
+  }
+
+  /** A matrix of rows × columns numbers, row by row in `data`, packed for `multiplyAll`: in half the memory, which is
    *  faster to read, where float32 holds them all. */
   ptb.packed = (data, rows, columns) => {
     const Numbers = data.every((x) => Math.fround(x) === x) ? Float32Array : Float64Array;
@@ -14,41 +41,67 @@
     return matrix;
   };
 
-  /** A packed matrix of zeros, whose rows `setRow` sets. */
-  ptb.emptyMatrix = (rows, columns, Numbers = Float32Array) => ({
-    packed: new Numbers(Math.ceil(rows / ROWS) * ROWS * columns),
-    rows,
-    columns,
-  });
+  /** A packed matrix of zeros, whose rows or columns `setRow` and `setColumn` set. Of `{ ...matrix, rows, columns }`,
+   *  with less of either, `multiplyAll` multiplies the first rows and columns alone. */
+  ptb.emptyMatrix = (rows, columns, Numbers = Float32Array) => {
+    const matrix = { rows, columns, stride: ROWS * columns }; // so many numbers from one eight of rows to the next
+    const padded = ROWS * Math.ceil(rows / ROWS);
+    if (!kernels || Numbers !== Float32Array) return { ...matrix, packed: new Numbers(padded * columns) };
+    // Behind it lies what it is multiplied with, and what comes of it: up to four vectors of each.
+    const { buffer, at, one, four } = reserve(4 * padded * columns + 8 * 4 * (columns + padded));
+    const packed = new Float32Array(buffer, at, padded * columns);
+    const x = new Float64Array(buffer, at + packed.byteLength, 4 * columns);
+    const out = new Float64Array(buffer, x.byteOffset + x.byteLength, 4 * padded);
+    return { ...matrix, packed, x, out, one, four };
+  };
 
-  ptb.setRow = ({ packed, columns }, row, vector) => {
-    const first = (row - (row % ROWS)) * columns + (row % ROWS);
-    for (let column = 0; column < columns; column++) packed[first + ROWS * column] = vector[column];
+  const place = (row, column, stride) => ((row - (row % ROWS)) / ROWS) * stride + ROWS * column + (row % ROWS);
+
+  ptb.setRow = ({ packed, columns, stride }, row, vector) => {
+    for (let column = 0; column < columns; column++) packed[place(row, column, stride)] = vector[column];
+  };
+
+  ptb.setColumn = ({ packed, rows, stride }, column, vector) => {
+    for (let row = 0; row < rows; row++) packed[place(row, column, stride)] = vector[row];
   };
 
   /** A packed matrix times each of a list of vectors, to a list of vectors. Each sum is summed column by column, so
-   *  that it is the same number whatever vectors come with it. */
+   *  that it is the same number whatever vectors come with it. Where all is integers whose sums stay below 2^53, every
+   *  sum is exact, in any order. */
   ptb.multiplyAll = (matrix, vectors) => {
-    const out = vectors.map(() => new Float64Array(matrix.rows));
+    if (!matrix.one) return vectors.map((x) => multiplied(matrix, x));
     const together = vectors.length - (vectors.length % 4);
-    for (let first = 0; first < together; first += 4) four(matrix, vectors, out, first);
-    for (let i = together; i < vectors.length; i++) ptb.multiply(matrix, vectors[i], out[i]);
-    return out;
+    const all = [];
+    for (let first = 0; first < together; first += 4) all.push(...byFour(matrix, vectors.slice(first, first + 4)));
+    for (let i = together; i < vectors.length; i++) all.push(byOne(matrix, vectors[i]));
+    return all;
   };
 
-  /** A packed matrix times the vector x, into the vector `out`. Where all is integers whose sums stay below 2^53, every
-   *  sum is exact, in any order. */
-  ptb.multiply = ({ packed, rows, columns }, x, out) => {
-    let p = 0;
+  function byOne({ packed, rows, columns, stride, x, out, one }, vector) {
+    for (let i = 0; i < columns; i++) x[i] = vector[i];
+    one(packed.byteOffset, x.byteOffset, out.byteOffset, Math.ceil(rows / ROWS), columns, 4 * stride);
+    return out.slice(0, rows);
+  }
+
+  /** Four vectors, interleaved, and so are their products. */
+  function byFour({ packed, rows, columns, stride, x, out, four }, vectors) {
+    vectors.forEach((vector, v) => {
+      for (let i = 0; i < columns; i++) x[4 * i + v] = vector[i];
+    });
+    four(packed.byteOffset, x.byteOffset, out.byteOffset, Math.ceil(rows / ROWS), columns, 4 * stride);
+    return vectors.map((_, v) => {
+      const sums = new Float64Array(rows);
+      for (let i = 0; i < rows; i++) sums[i] = out[4 * i + v];
+      return sums;
+    });
+  }
+
+  /** What the kernel `one` computes, in JavaScript. */
+  function multiplied({ packed, rows, columns, stride }, x) {
+    const out = new Float64Array(rows);
     for (let row = 0; row < rows; row += ROWS) {
-      let a = 0;
-      let b = 0;
-      let c = 0;
-      let d = 0;
-      let e = 0;
-      let f = 0;
-      let g = 0;
-      let h = 0;
+      let p = (row / ROWS) * stride;
+      let [a, b, c, d, e, f, g, h] = [0, 0, 0, 0, 0, 0, 0, 0];
       for (let column = 0; column < columns; column++, p += ROWS) {
         const value = x[column];
         a += packed[p] * value;
@@ -60,91 +113,8 @@
         g += packed[p + 6] * value;
         h += packed[p + 7] * value;
       }
-      out[row] = a; // what lies beyond the end of a typed array is not written
-      out[row + 1] = b;
-      out[row + 2] = c;
-      out[row + 3] = d;
-      out[row + 4] = e;
-      out[row + 5] = f;
-      out[row + 6] = g;
-      out[row + 7] = h;
+      [a, b, c, d, e, f, g, h].forEach((sum, i) => (out[row + i] = sum)); // beyond its end nothing is written
     }
     return out;
-  };
-
-  /** A packed matrix times four of a list of vectors, which are interleaved, too. */
-  function four({ packed, rows, columns }, vectors, out, first) {
-    const x = interleaved(vectors, first, columns);
-    const [o0, o1, o2, o3] = [out[first], out[first + 1], out[first + 2], out[first + 3]];
-    for (let row = 0; row < rows; row += 4) {
-      let v0a = 0;
-      let v0b = 0;
-      let v0c = 0;
-      let v0d = 0;
-      let v1a = 0;
-      let v1b = 0;
-      let v1c = 0;
-      let v1d = 0;
-      let v2a = 0;
-      let v2b = 0;
-      let v2c = 0;
-      let v2d = 0;
-      let v3a = 0;
-      let v3b = 0;
-      let v3c = 0;
-      let v3d = 0;
-      let p = (row - (row % ROWS)) * columns + (row % ROWS);
-      for (let i = 0; i < x.length; i += 4, p += ROWS) {
-        const v0 = x[i];
-        const v1 = x[i + 1];
-        const v2 = x[i + 2];
-        const v3 = x[i + 3];
-        const a = packed[p];
-        v0a += a * v0;
-        v1a += a * v1;
-        v2a += a * v2;
-        v3a += a * v3;
-        const b = packed[p + 1];
-        v0b += b * v0;
-        v1b += b * v1;
-        v2b += b * v2;
-        v3b += b * v3;
-        const c = packed[p + 2];
-        v0c += c * v0;
-        v1c += c * v1;
-        v2c += c * v2;
-        v3c += c * v3;
-        const d = packed[p + 3];
-        v0d += d * v0;
-        v1d += d * v1;
-        v2d += d * v2;
-        v3d += d * v3;
-      }
-      o0[row] = v0a;
-      o1[row] = v1a;
-      o2[row] = v2a;
-      o3[row] = v3a;
-      o0[row + 1] = v0b;
-      o1[row + 1] = v1b;
-      o2[row + 1] = v2b;
-      o3[row + 1] = v3b;
-      o0[row + 2] = v0c;
-      o1[row + 2] = v1c;
-      o2[row + 2] = v2c;
-      o3[row + 2] = v3c;
-      o0[row + 3] = v0d;
-      o1[row + 3] = v1d;
-      o2[row + 3] = v2d;
-      o3[row + 3] = v3d;
-    }
-  }
-
-  function interleaved(vectors, first, length) {
-    const all = new Float64Array(4 * length);
-    for (let v = 0; v < 4; v++) {
-      const vector = vectors[first + v];
-      for (let i = 0; i < length; i++) all[4 * i + v] = vector[i];
-    }
-    return all;
   }
 })((globalThis.ptb ??= {}));

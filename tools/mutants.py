@@ -1,13 +1,14 @@
 """Change the library in small ways, one at a time, and see whether its tests notice.
 
-`make mutants` goes through all rooms, `make mutants ROOM=metrics` through one, `tools/mutants.py metrics patches`
+`make mutants` goes through all rooms, `make mutants ROOM=metrics` through one, `tools/mutants.py metrics cli.files`
 through several. mutmut (pinned in tools/mutants.txt) makes the changes, and forks for each a process that has torch
 imported already. A room is tried by its own tests, in a copy, _build/mutants/ROOM. What no test noticed is printed: a
 test is missing, or nothing needs that code, or the change changes nothing (`shape[+2]` for `shape[-2]` of four).
 
 mutmut passes over functions with decorators, so the copy applies decorators in a line of their own. The words of errors
 are left alone, and mutmut doesn't change constants outside of functions. Of its changes we leave out those that any
-test notices which gets to the line: arguments and variables that become None, and all but one of a text.
+test notices which gets to the line: arguments and variables that become None, and all but one of a text. In checkers of
+exercises numbers and texts are left alone: they are the cases that a checker tries, and what it says of them.
 """
 
 import ast
@@ -50,9 +51,16 @@ LEFT_OUT = {"__init__", "__main__", "plots", "widgets", "compiled"}
 
 
 def tests_of(room: str) -> list[str]:
-    """The files that try a room, relative to the project."""
-    names = TRIED_BY.get(room) or sorted(path.stem for path in TESTS.glob(f"test_{room}*.py"))
+    """The files that try a room, relative to the project: those of its name, or for `cli.files` those of all of `cli`."""
+    folder, _, name = room.rpartition(".")
+    begin = {"": name, "exercises": name, "cli": folder}[folder]
+    names = TRIED_BY.get(room) or sorted(path.stem for path in TESTS.glob(f"test_{begin}*.py"))
     return [f"tests/{name}.py" for name in names]
+
+
+def path_of(room: str) -> str:
+    """The file of a room: `cli.files` is arlib/cli/files.py."""
+    return f"arlib/{room.replace('.', '/')}.py"
 
 
 def prepared(source: str) -> str:
@@ -88,16 +96,17 @@ def make_copy(room: str) -> Path:
     for path in ROOT.iterdir():
         if path.name not in {"arlib", "tests", "pyproject.toml"} and not path.name.startswith((".", "_build")):
             (folder / "mutants" / path.name).symlink_to(path)
-    target = folder / "arlib" / f"{room}.py"
+    target = folder / path_of(room)
     target.write_text(prepared(target.read_text(encoding="utf-8")), encoding="utf-8")
     settings = {
         "source_paths": ["arlib"],
-        "only_mutate": [f"arlib/{room}.py"],
+        "only_mutate": [path_of(room)],
         "pytest_add_cli_args_test_selection": tests_of(room),
         # The last two collect garbage at the end of each run, which takes longer than most tests.
         "pytest_add_cli_args": [
             *[f"-pno:{it}" for it in ("cacheprovider", "unraisableexception", "threadexception")],
             f"--deselect={ELSEWHERE}",
+            "-m=not browser",  # those look at the built pages
         ],
         "process_isolation": "forkserver",  # torch's threads don't survive a fork
         "timeout_multiplier": 3.0,
@@ -118,7 +127,7 @@ def run(room: str) -> tuple[int, list[str]]:
         done = subprocess.run(
             [*MUTMUT, "run", "--max-children", "1"], cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT
         )
-    meta = folder / "mutants" / "arlib" / f"{room}.py.meta"
+    meta = folder / "mutants" / f"{path_of(room)}.meta"
     if done.returncode or not meta.exists():
         print("\n".join((folder / "log.txt").read_text(encoding="utf-8", errors="replace").splitlines()[-30:]))
         raise SystemExit(f"{room}: mutmut didn't end well. All it said is in {folder / 'log.txt'}.")
@@ -148,10 +157,13 @@ def mutmut() -> None:
         return itertools.islice(whole["operator_string"](node), 1)
 
     ours = {"operator_arg_removal": arguments, "operator_string": texts}
+    left_out = {"operator_assignment"}
+    if Path.cwd().name.startswith("exercises."):
+        left_out |= {"operator_number", "operator_string"}
     mutators.mutation_operators[:] = [
         (kind, ours.get(operator.__name__, operator))
         for kind, operator in mutators.mutation_operators
-        if operator.__name__ != "operator_assignment"
+        if operator.__name__ not in left_out
     ]
     sys.argv[1:] = sys.argv[2:]
     cli()
@@ -159,7 +171,8 @@ def mutmut() -> None:
 
 def main() -> int:
     """Try the rooms that are named, or all; 1 where a change went unnoticed."""
-    everything = sorted(path.stem for path in LIBRARY.glob("*.py") if path.stem not in LEFT_OUT)
+    files = [path.relative_to(LIBRARY) for path in LIBRARY.rglob("*.py") if path.stem not in LEFT_OUT]
+    everything = sorted(".".join(file.with_suffix("").parts) for file in files)
     rooms = sys.argv[1:] or everything
     if unknown := [room for room in rooms if room not in everything]:
         print(f"There is no room {unknown[0]!r}. Rooms: {', '.join(everything)}.")

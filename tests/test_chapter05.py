@@ -39,6 +39,12 @@ def masked_first(packed, bits, place):
     return (int.from_bytes(few, "little") & 2**bits - 1) >> bits * place % 8
 
 
+def of_a_number_of(count, packed, bits, place, fill=b""):
+    """Right, by the `count` bytes from the token's first on as one number, `fill` where the file ends before."""
+    few = packed[bits * place // 8 : bits * place // 8 + count]
+    return int(np.frombuffer(few + fill * (count - len(few)), f"<u{count}")[0]) >> bits * place % 8 & 2**bits - 1
+
+
 def from_the_highest_bit(packed, bits, place, weights=None):
     row = np.unpackbits(np.frombuffer(packed, np.uint8))[bits * place : bits * (place + 1)].astype(int)
     return int((row << (np.arange(bits) if weights is None else weights)).sum())
@@ -71,6 +77,12 @@ TOKENS = [
         "it goes from bit 0 of byte 0 to bit 1 of byte 1",
     ),
     (lambda packed, bits, place: tokenset.unpack(packed, bits, place + 1)[place], "go through the whole file"),
+    (lambda packed, bits, place: right_token(packed[:], bits, place), "go through the whole file"),
+    (
+        lambda packed, bits, place: right_token([packed[k] for k in range(len(packed))], bits, place),
+        "go through the whole file",
+    ),
+    (lambda packed, bits, place: of_a_number_of(4, packed, bits, place), "raised ValueError"),  # where the file ends
     (lambda packed, bits, place: packed[place : place + 2], "one finite number"),
     (lambda packed, bits: 0, "raised TypeError"),
 ]
@@ -137,6 +149,19 @@ def strictly(tokens, top, bottom, left, right, reach):
     return kept
 
 
+def but_at(row, column, *box):
+    """Right, but for one place of one crop, which is kept where it has to be given up, or the other way round."""
+
+    def answer(tokens, top, bottom, left, right, reach):
+        kept = right_crop(tokens, top, bottom, left, right, reach)
+        if box == (top, bottom, left, right):
+            known = kept[row, column] >= 0
+            kept[row, column] = -1 if known else tokens[top + row, left + column]
+        return kept
+
+    return answer
+
+
 CROPS = [
     (lambda tokens, a, b, c, d, reach: None, "returns nothing yet"),
     (lambda tokens, a, b, c, d, reach: tokens[a:b, c:d], "those near a cut can't be known"),
@@ -147,7 +172,20 @@ CROPS = [
     (rows_alone, "the first patch that was cut off on its left is 1 away"),
     (strictly, "no patch that was cut off is within reach"),
     (lambda tokens, a, b, c, d, reach: right_crop(tokens, a, b, c, d, reach).clamp(min=0), "has to be -1: the first"),
+    # Of 16 rows and 24 columns.
+    (but_at(7, 7, 3, 12, 4, 20), "has to be -1: the first patch that was cut off below it is 2 away"),
+    (but_at(4, 14, 3, 12, 4, 20), "has to be -1: the first patch that was cut off on its right is 2 away"),
+    (but_at(0, 1, 0, 12, 4, 20), "has to be -1: the first patch that was cut off on its left is 2 away"),
+    (but_at(12, 1, 3, 16, 4, 24), "has to be -1: the first patch that was cut off on its left is 2 away"),
+    (but_at(1, 19, 3, 16, 4, 24), "has to be -1: the first patch that was cut off above it is 2 away"),
+    (but_at(2, 0, 2, 11, 0, 9), "has to be -1: the first patch that was cut off above it is 3 away"),
+    (but_at(5, 9, 0, 16, 0, 24), "row 5, column 9 of the crop is -1 and has to be"),
+    (but_at(5, 9, 0, 16, 0, 24), "no patch that was cut off is within reach"),
     (elsewhere, "aren't those of the crop's places"),
+    (
+        lambda tokens, a, b, c, d, reach: right_crop(tokens, a, b, c, d, reach).clamp(max=0),
+        "aren't those of the crop's places",
+    ),
     (lambda tokens, a, b, c, d, reach: right_crop(tokens, a, b, c, d, 5), "has to be"),
     (lambda tokens, a, b, c, d, reach: tokens[a + reach : b - reach, c + reach : d - reach], "the shape is"),
     (lambda tokens, a, b, c, d, reach: right_crop(tokens, a, b, c, d, reach).double(), "the dtype is"),
@@ -172,6 +210,12 @@ def of_the_earlier(tokens):
     return 1 + same.tril(-1).amax(1)
 
 
+def of_the_first_four(tokens):
+    """Right for four rows."""
+    same = (tokens[:, None] == tokens[None]).long().cumprod(2).sum(2)
+    return 1 + same.fill_diagonal_(0)[:, :4].amax(1)
+
+
 def by_equal_places(tokens):
     same = (tokens[:, None] == tokens[None]).sum(2)
     return 1 + same.fill_diagonal_(0).amax(1)
@@ -186,7 +230,16 @@ def by_single_places(tokens):
 NAMES = [
     (lambda tokens: None, "returns nothing yet"),
     (lambda tokens: right_names(tokens) - 1, "one more tells it"),
-    (lambda tokens: right_names(tokens).clamp(max=tokens.shape[1]), "a row with a twin"),
+    (
+        lambda tokens: right_names(tokens) - 1,
+        "for [[1, 2, 3], [1, 2, 4], [5, 2, 3], [1, 6, 3]] you get [2, 2, 0, 1]: you count",
+    ),
+    (
+        lambda tokens: right_names(tokens).clamp(max=tokens.shape[1]),
+        "for [[7, 7, 7], [7, 7, 8], [7, 9, 9], [7, 7, 7]] you get [3, 3, 2, 3]: "
+        "a row with a twin isn't singled out by all its tokens: that is 4 here",
+    ),
+    (of_the_first_four, "for 12 rows you get ["),
     (of_the_next, "row 1 and row 0 have their first 2 tokens in common"),
     (of_the_earlier, "earlier rows only"),
     (lambda tokens: torch.full((len(tokens),), tokens.shape[1] + 1), "compare each row with itself"),
@@ -194,6 +247,7 @@ NAMES = [
     (by_single_places, "single places"),
     (lambda tokens: right_names(tokens).tolist(), "a tensor is asked for"),
     (lambda tokens: right_names(tokens).max(), "the shape is"),
+    (lambda tokens: right_names(tokens).double(), "the dtype is"),
 ]
 
 SIZES = [
@@ -236,6 +290,7 @@ def test_a_wrong_answer_is_told_why(checker, answer, reason):
 RIGHT = [
     (check.token_at, right_token),
     (check.token_at, lambda packed, bits, place: np.int64(right_token(packed, bits, place))),
+    (check.token_at, lambda packed, bits, place: of_a_number_of(8, packed, bits, place, fill=bytes(1))),
     (check.diagnosis, check.DISEASES),
     (check.crop, right_crop),
     (check.named_by, right_names),
@@ -247,6 +302,11 @@ RIGHT = [
 @pytest.mark.parametrize(("checker", "answer"), RIGHT)
 def test_other_right_answers_are_right(checker, answer):
     assert checker(answer)
+
+
+def test_a_right_answer_is_told_how_far_it_reads_and_what_a_file_is_made_of():
+    assert "never more than 3 bytes read" in check.token_at(right_token).reason  # 18 bits from an even one on
+    assert check.size(401_809).reason == "401,809 bytes: 32 and 3,214,211 bits, filled up once, at the end."
 
 
 def names_of(sources, *starts):
@@ -285,6 +345,14 @@ def test_a_patient_has_its_disease(letter):
     assert torch.equal(found, every % 256) == (disease == "one byte")
     assert torch.equal(patient(many).sort(0).values, many) == (disease in ("healthy", "shuffles", "by columns"))
     assert torch.equal(patient(many), many) == (disease in ("healthy", "by columns"))
+
+
+def test_patient_c_reads_the_highest_bit_of_each_byte_first():
+    """Three tokens of 10 bits, and two bits of the last byte that belong to none."""
+    patient = check.PATIENTS["C"]
+    assert patient(torch.tensor([[[1, 0, 0]]])).tolist() == [[[128, 0, 0]]]  # bit 0 of byte 0 is read as bit 7
+    assert patient(torch.tensor([[[256, 0, 0]]])).tolist() == [[[0, 32, 0]]]  # bit 8 as bit 15: 5 of token 1
+    assert patient(torch.tensor([[[0, 0, 16]]])).tolist() == [[[0, 0, 0]]]  # bit 24 as bit 31
 
 
 # ---- The figure ------------------------------------------------------------------------------------------------------

@@ -57,7 +57,7 @@ def _mistaken(packed: bytes, bits: int, place: int, tokens: list[int]) -> list[t
     mask, size = 2**bits - 1, -(-(low + bits) // 8)
     here, token = packed[start : start + size], tokens[place]
     row = np.unpackbits(np.frombuffer(here, np.uint8))[low : low + bits].astype(np.int64)  # from the highest bit
-    ten = int.from_bytes(packed[10 * place // 8 : -(-10 * (place + 1) // 8)], "little") >> 10 * place % 8 & 1023
+    ten = int.from_bytes(packed[10 * place // 8 :], "little") >> 10 * place % 8 & 1023
 
     def read(count: int, order: Literal["little", "big"] = "little") -> int:
         return int.from_bytes(here[:count], order)
@@ -74,7 +74,7 @@ def _mistaken(packed: bytes, bits: int, place: int, tokens: list[int]) -> list[t
         (token - 1, "each is one too small. `% 2**bits - 1` takes the 1 off last: write `% 2**bits`."),
         (packed[place], "that's a byte, and a token isn't one: it begins at bit bits · place."),
         (tokens[max(place - 1, 0)], "that's the one before it: the first token is token 0."),
-        (tokens[min(place + 1, len(tokens) - 1)], "that's the one after it: token 0 begins at bit 0."),
+        (tokens[place + 1], "that's the one after it: token 0 begins at bit 0."),
         (ten, "you read ten bits for a token, and `bits` is another number."),
     ]
 

@@ -282,6 +282,7 @@ def value(figure, name):
     return figure.locator(f"[data-name={name}]").inner_text()
 
 
+@pytest.mark.browser
 def test_the_cuts_take_the_pixels_that_torch_takes(figure):
     cuts = figure(CHAPTER, "cuts")
     addresses = torch.arange(100 * 150 * 3)
@@ -306,6 +307,7 @@ def _ends(values):
     return values.min().item(), values.max().item()
 
 
+@pytest.mark.browser
 def test_the_patch_size_answers_as_arlib_does(figure, valid):
     data = the_data("patch-size")
     shown = figure(CHAPTER, "patch-size")
@@ -343,6 +345,7 @@ def label_of(control):
     return control.locator("xpath=..").locator("output").inner_text()
 
 
+@pytest.mark.browser
 def test_every_step_of_the_count_changes_label_and_readout_alike(figure):
     data = the_data("patch-size")
     shown = figure(CHAPTER, "patch-size")
@@ -367,6 +370,7 @@ def test_the_data_of_the_patch_size_stay_small():
     assert [len(size["settings"]) for size in data["sizes"]] == [5, 9, 10, 10]
 
 
+@pytest.mark.browser
 def test_a_count_beyond_the_size_of_a_patch_keeps_all(figure):
     shown = figure(CHAPTER, "patch-size")
     shown.get_by_role("slider").nth(0).press("Home")

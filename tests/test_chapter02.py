@@ -52,6 +52,12 @@ def smallest_first(encoder, decoder, data):
     return new_encoder.flip(0), new_decoder.flip(1)
 
 
+def all_but_the_largest_smallest_first(encoder, decoder, data):
+    new_encoder, new_decoder = principal(encoder, decoder, data)
+    order = [0, *range(len(encoder) - 1, 0, -1)]
+    return new_encoder[order], new_decoder[:, order]
+
+
 def whitened(encoder, decoder, data):
     new_encoder, new_decoder = principal(encoder, decoder, data)
     lengths = (data @ new_encoder.T).std(0)
@@ -73,11 +79,14 @@ PRINCIPAL = [
     (only_orthonormal, "still correlated"),
     (singular_vectors, "still correlated"),
     (smallest_first, "have to fall"),
+    (all_but_the_largest_smallest_first, "have to fall"),
     (whitened, "must have length 1"),
     (orthogonal_only, "has changed"),
     (lambda encoder, decoder, data: (encoder, decoder), "not at right angles"),
     (lambda *inputs: tuple(matrix.T for matrix in principal(*inputs)), "its transpose"),
     (lambda *inputs: principal(*inputs)[1], "two matrices"),
+    (lambda *inputs: (*principal(*inputs), inputs[2].mean(0)), "two matrices"),
+    (lambda *inputs: tuple(matrix.double() for matrix in principal(*inputs)), "the dtype is"),
     (lambda *inputs: None, "returns nothing yet"),
 ]
 
@@ -114,8 +123,17 @@ def by_floored_share(variances, bits):
     return share
 
 
+def one_bit_astray(variances, bits):
+    return [2, 2, 0, 2] if len(variances) == 4 else check.shared(variances, bits)
+
+
 SHARES = [
-    (evenly, "you share evenly"),
+    (
+        evenly,
+        "for variances [1.0, 9.0, 0.01, 4.0] and 6 bits your [2, 2, 1, 1] leaves 1.63, and [1, 3, 0, 2] leaves 0.651: "
+        "you share evenly",
+    ),
+    (one_bit_astray, "number 0 would lose 0.19 with a bit less, and number 1 would gain 0.42 by it"),
     (all_to_one, "one number gets all"),
     (in_falling_order, "in another order"),
     (by_halves, "a quarter is left, not a half"),
@@ -156,11 +174,38 @@ def counted(size, kernel, stride):
     return counts
 
 
+def without_an_end(size, kernel, stride):
+    """Counts inputs beyond the last one, too."""
+    return [
+        sum(k * stride <= at < k * stride + kernel for k in range(size + kernel))
+        for at in range((size - 1) * stride + kernel)
+    ]
+
+
 OVERLAPS = [
     (lambda size, kernel, stride: counted(size, stride, kernel), "changed places"),
-    (lambda size, kernel, stride: counted(size, kernel, stride)[: size * stride], "reaches 3 outputs"),
+    (
+        lambda size, kernel, stride: counted(size, kernel, stride)[: size * stride],
+        "you have 6 outputs, and there are 7: the last input starts at 4 and reaches 3 outputs",
+    ),
+    (
+        lambda size, kernel, stride: counted(size, 3, stride),
+        "you have 9 outputs, and there are 8: the last input starts at 6 and reaches 2 outputs",
+    ),
     (lambda size, kernel, stride: [kernel / stride] * ((size - 1) * stride + kernel), "reached by input 0, so"),
-    (lambda size, kernel, stride: [kernel // stride] * ((size - 1) * stride + kernel), "output 2 is reached by inputs"),
+    (
+        lambda size, kernel, stride: [kernel // stride] * ((size - 1) * stride + kernel),
+        "output 2 is reached by inputs 0, 1, so it should be [1, 1, 2, 1, 2, 1, 1]",
+    ),
+    (
+        lambda size, kernel, stride: [min(at // stride, 1) + 1 for at in range((size - 1) * stride + kernel)],
+        "output 3 is reached by input 1, so it should be [1, 1, 2, 1, 2, 1, 1]",
+    ),
+    (without_an_end, "output 6 is reached by input 2, so it should be [1, 1, 2, 1, 2, 1, 1]"),
+    (
+        lambda size, kernel, stride: [max(count, 1) for count in counted(size, kernel, stride)],
+        "output 1 is reached by none, so it should be [1, 0, 0, 1, 0, 0, 1, 0, 0, 1]",
+    ),
     (lambda size, kernel, stride: counted(size, kernel, 1), "the last input starts at 4 and reaches 3 outputs"),
     (lambda size, kernel, stride: [1] * 3, "you have 3 outputs"),
     (lambda size, kernel, stride: 3, "a list of counts"),
@@ -193,6 +238,7 @@ MEDIANS = [
     (lambda pictures, weights: pictures.sort(0).values[len(pictures) // 2], "counts as much as the others"),
     (lambda pictures, weights: torch.zeros_like(pictures[0]), "is possible"),
     (lambda pictures, weights: pictures, "the shape is"),
+    (lambda pictures, weights: weighted_median(pictures, weights).double(), "the dtype is"),
     (lambda pictures, weights: None, "returns nothing yet"),
 ]
 
@@ -217,6 +263,38 @@ def test_a_median_without_weights_is_refused():
     verdict = check.least_absolute(lambda pictures, weights: pictures.median(0).values)
     assert not verdict
     assert "counts as much as the others" in str(verdict)
+
+
+def test_the_pixel_that_is_told_is_one_where_the_answer_costs_too_much():
+    """One pixel is off by a little, and of all pixels it costs the least."""
+
+    def answer(pictures, weights):
+        best = weighted_median(pictures, weights)
+        cheapest = mean_of((pictures - best).abs(), weights).argmin()
+        best.view(-1)[cheapest] += 0.01
+        return best
+
+    reason = check.least_absolute(answer).reason
+    told = re.search(r"that is (.*) with probabilities (.*) costs (.*) by your (.*), and (.*) is possible", reason)
+    assert told is not None
+    values, weights = (np.array(told[k].split(", "), float) for k in (1, 2))
+    cost, mine, least = (float(told[k]) for k in (3, 4, 5))
+    assert cost > least
+    assert (weights * abs(values - mine)).sum() == pytest.approx(cost, abs=0.02)  # of numbers with two places
+    assert min((weights * abs(values - value)).sum() for value in values) == pytest.approx(least, abs=0.02)
+
+
+@pytest.mark.parametrize(("count", "shape"), [(5, (3, 4)), (8, (4, 4, 3))])
+def test_no_two_mistakes_are_one(count, shape):
+    """The best picture is not the most probable one, and weights left as they were do not lead to the median."""
+    for _ in range(60):
+        pictures, weights, best = check._possible(count, shape)
+        assert weights.min() > 0
+        assert weights.sum().item() == pytest.approx(1)
+        assert best != weights.argmax()
+        values, misplaced = pictures.sort(0).values, check._misplaced(pictures, weights)
+        assert not torch.equal(misplaced, values[(count - 1) // 2])
+        assert not torch.equal(misplaced, values[count // 2])
 
 
 @pytest.mark.parametrize(
@@ -246,6 +324,45 @@ def test_greed_shares_bits_best():
             if sum(share) == bits
         }
         assert left[tuple(check.shared(variances, bits))] == pytest.approx(min(left.values()))
+
+
+# ---- The six patients ------------------------------------------------------------------------------------------------
+
+
+def dimensions(pictures):
+    return torch.linalg.matrix_rank(pictures - pictures.mean(0), rtol=1e-4).item()
+
+
+def test_the_healthy_patient_paints_as_the_library_does():
+    frame = arlib.data.load("supertuxkart", "valid")[230:231].float() / 255 - 0.5
+    net = arlib.load_autoencoder("linear-5")
+    with torch.no_grad():
+        painted = net.decoder(net.encoder(frame.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
+    made = check.PATIENTS["D"](patchify(frame, 5).view(600, 75))
+    assert torch.allclose(made, patchify(painted, 5).view(600, 75), atol=1e-5)
+
+
+def test_each_patient_has_its_disease_and_no_other():
+    """What each paints of noise, of zeros, and of one patch many times."""
+    noise = torch.rand(300, 75) - 0.5
+    made = {letter: patient(noise) for letter, patient in check.PATIENTS.items()}
+    healthy = check.PATIENTS["D"]
+    letters = {name: letter for letter, name in check.DISEASES.items()}
+    assert {name: dimensions(made[letter]) for name, letter in letters.items() if name != "ReLU at the end"} == {
+        "dead numbers": 7, "no bias": 10, "dropout": 10, "healthy": 10, "leak": 75,
+    }  # fmt: skip
+    black = {letter: patient(torch.zeros(1, 75)).abs().max().item() for letter, patient in check.PATIENTS.items()}
+    assert {letter for letter, most in black.items() if most < 1e-5} == {letters["no bias"]}
+    assert torch.allclose(made[letters["no bias"]] - made["D"], -healthy(torch.zeros(1, 75)), atol=1e-5)
+    kinds = {letter: patient(noise[:1].expand(2000, -1)) for letter, patient in check.PATIENTS.items()}
+    kinds = {letter: many.mul(1000).round().unique(dim=0, return_counts=True)[1] for letter, many in kinds.items()}
+    assert {letter for letter, counts in kinds.items() if len(counts) > 1} == {letters["dropout"]}
+    most = kinds[letters["dropout"]].max() / 2000
+    assert 0.25 < most < 0.45  # each of ten numbers is kept in nine of ten cases: all in 0.9¹⁰, 35 %
+    lost, leaked = ((made[letter] - noise).square().mean() for letter in ("D", letters["leak"]))
+    assert leaked / lost == pytest.approx(0.7**2, rel=1e-3)
+    assert made[letters["ReLU at the end"]].min() == 0
+    assert made["D"].min() < 0
 
 
 # ---- The figure ------------------------------------------------------------------------------------------------------

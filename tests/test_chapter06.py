@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -39,17 +40,33 @@ def smoothed(counts, lower, d, back=None, floor=True, empty=True):
     return torch.where(total > 0, table, lower) if empty else table
 
 
+def added(counts, lower, more):
+    """The counts with something added to each."""
+    table = (counts + more) / (counts + more).sum(1, keepdim=True)
+    return torch.where(counts.sum(1, keepdim=True) > 0, table, lower)
+
+
+def one_row_halved(counts, lower, d):
+    table = smoothed(counts, lower, d)
+    table[-2] /= 2  # the last one with counts
+    return table
+
+
 INTERPOLATED = [
     (lambda counts, lower, d: None, "returns nothing yet"),
     (lambda counts, lower, d: smoothed(counts, lower, d, empty=False), "0 / 0"),
     (lambda counts, lower, d: torch.where(counts.sum(1, keepdim=True) > 0, (counts - d) / 9, lower), "negative"),
     (lambda counts, lower, d: smoothed(counts, lower, d, back="none"), "has to be given out again"),
     (lambda counts, lower, d: smoothed(counts, lower, d, back="one"), "has to be given out again"),
+    (one_row_halved, "a row adds up to 0.500, not to 1"),
     (lambda counts, lower, d: smoothed(counts, lower, d, back="equal"), "in equal parts"),
     (lambda counts, lower, d: smoothed(counts, torch.ones(1) / len(lower), d), "knows nothing of its own"),
     (lambda counts, lower, d: (counts + lower) / (counts.sum(1, keepdim=True) + 1), "you add something"),
     (lambda counts, lower, d: (counts + 1) / (counts.sum(1, keepdim=True) + len(lower)), "of its own"),
     (lambda counts, lower, d: (counts + len(lower) * lower) / (counts.sum(1, keepdim=True) + len(lower)), "you add"),
+    (lambda counts, lower, d: added(counts, lower, 1), "you add something"),
+    (lambda counts, lower, d: added(counts, lower, d), "you add something"),
+    (lambda counts, lower, d: added(counts, lower, d * lower), "you add something"),
     (lambda counts, lower, d: smoothed(counts, lower, d / 2), "and not"),
     (lambda counts, lower, d: smoothed(counts, lower, d)[0], "the shape is"),
     (lambda counts, lower, d: counts.nothing, "raised AttributeError"),
@@ -69,7 +86,15 @@ ROWS = [
     (lambda height, width: above(height, width, edge=0), "have nothing above them"),
     (lambda height, width: torch.arange(height * width) - width + 1, "have nothing above them"),
     (lambda height, width: torch.arange(height * width) + 1, "later row"),
-    (lambda height, width: above(height, width, shift=2), "The token above it is read by row"),
+    (
+        lambda height, width: above(height, width, shift=2),
+        "a grid of 2 × 3, row 3 is asked for token 3. The token above it is read by row 1, and yours is 2.",
+    ),
+    (
+        lambda height, width: above(height * width // 3, 3),
+        "a grid of 20 × 30, row 3 is asked for token 3. Nothing is above it, so -1 is asked for, and yours is 1.",
+    ),
+    (lambda height, width: torch.arange(height * width), "row 0 is asked for token 0. Nothing is above it"),
     (lambda height, width: above(height, width).float(), "int64"),
     (lambda height, width: above(height, width).view(height, width), "the shape is"),
 ]
@@ -92,6 +117,7 @@ PERPLEXITIES = [
     (lambda bits: bits.mean().exp(), "e to the mean"),
     (lambda bits: (2**bits).mean(), "as much as a million others"),
     (lambda bits: (2 ** bits.mean(1)).mean(), "each frame's perplexity"),
+    (lambda bits: (2 ** bits.double().mean(1)).mean(), "each frame's perplexity"),
     (lambda bits: 2 ** bits.mean(1), "over all tokens of all frames, and these are 5"),
     (lambda bits: 2**bits, "one number is asked for"),
     (lambda bits: 2 ** bits.sum(), "2 to the sum"),
@@ -100,16 +126,18 @@ PERPLEXITIES = [
 ]
 
 
-def weights(v, t, w, d, tied=False, start=True, norms=True, positions=True, hidden=4, out=True):
+def weights(v, t, w, d, tied=False, start=True, norms=True, positions=True, hidden=4, out=True, last=True):
     tables = v * w * (1 if tied else 2) + t * w * positions + w * start
-    return tables + d * (3 * w * w + w * w * out + 2 * hidden * w * w) + (2 * d + 1) * w * norms
+    return tables + d * (3 * w * w + w * w * out + 2 * hidden * w * w) + (2 * d + last) * w * norms
 
 
 PARAMETERS = [
     (lambda v, t, w, d: None, "returns nothing yet"),
     (lambda v, t, w, d: weights(v, t, w, d, tied=True), "as large as the embedding"),
-    (lambda v, t, w, d: weights(v, t, w, d, start=False), "the start vector has"),
-    (lambda v, t, w, d: weights(v, t, w, d, norms=False), "as all norms together"),
+    (lambda v, t, w, d: weights(v, t, w, d, start=False), "6 too few, as many as the start vector has"),
+    (lambda v, t, w, d: weights(v, t, w, d, last=False), "6 too few, as many as the start vector has, or the norm"),
+    (lambda v, t, w, d: weights(v, t, w, d, start=False, norms=False), "36 too few, as many as the norms and the"),
+    (lambda v, t, w, d: weights(v, t, w, d, norms=False), "30 too few, as many as all norms together"),
     (lambda v, t, w, d: weights(v, t, w, d, positions=False), "as the positions have"),
     (lambda v, t, w, d: weights(v, t, w, d, hidden=0), "the perceptrons"),
     (lambda v, t, w, d: weights(v, t, w, d, out=False), "goes through one more"),
@@ -134,6 +162,24 @@ def test_a_wrong_answer_is_told_why(checker, answer, reason):
     verdict = checker(answer)
     assert not verdict
     assert reason in verdict.reason
+
+
+def test_the_numbers_of_a_verdict_on_a_table_are_those_of_its_counts():
+    def answer(counts, lower, d):
+        table = smoothed(counts, lower, d)
+        table[:-1, 4] += table[:-1, 3] / 2  # the last row has no counts
+        table[:-1, 3] /= 2
+        return table
+
+    for _ in range(5):  # the counts are others each time
+        reason = check.interpolated(answer).reason
+        words = r"counts (.*), lower = (.*) and a discount of 0.75, token ([34]) has (.*), and not (.*)\.$"
+        [found] = re.findall(words, reason)
+        counts, lower, place, right, given = map(json.loads, found)
+        taken = 0.75 * sum(count > 0 for count in counts)
+        chances = [(max(count - 0.75, 0) + taken * p) / sum(counts) for count, p in zip(counts, lower, strict=True)]
+        assert right == pytest.approx(chances[place], abs=2e-3)  # `lower` is rounded
+        assert abs(given - right) == pytest.approx(chances[3] / 2, abs=2e-3)
 
 
 RIGHT = [

@@ -39,13 +39,14 @@ def interpolated(answer: Callable) -> str:
             raise Wrong("a row without any counts gives NaN: 0 / 0. Where nothing was seen, what do you fall back on?")
         if (given < 0).any():
             raise Wrong("there is a negative probability: a count of 0 has nothing that the discount could take.")
-        if not torch.allclose(given[seen].sum(1), torch.ones(int(seen.sum())).double(), atol=1e-5):
-            total = given[seen].sum(1)[0].item()
+        off = (given[seen].sum(1) - 1).abs()
+        if off.max() > 1e-5:
+            total = given[seen].sum(1)[off.argmax()].item()
             raise Wrong(
                 f"a row adds up to {total:.3f}, not to 1. You take {discount} from each *kind* of token that was seen; "
                 "all of it has to be given out again."
             )
-        if not torch.allclose(given[~seen], lower.expand(int((~seen).sum()), -1), atol=1e-6):
+        if not torch.allclose(given[~seen], lower, atol=1e-6):
             raise Wrong("a context without any counts knows nothing of its own: its row is `lower`.")
         uniform = _interpolated(counts, torch.full_like(lower, 1 / codes), discount)
         if torch.allclose(given[seen], uniform[seen], atol=1e-6) and not torch.allclose(right, uniform, atol=1e-4):
@@ -94,9 +95,12 @@ def rows_above(answer: Callable) -> str:
         if torch.equal(given[below], right[below]):
             raise Wrong(f"the first {width} tokens have nothing above them: their entries are -1.")
         place = int((given != right).nonzero()[0])
+        above = f"The token above it is read by row {int(right[place])}"
+        if place < width:
+            above = "Nothing is above it, so -1 is asked for"
         raise Wrong(
-            f"for a grid of {height} × {width}, row {place} is asked for token {place}. The token above it is read by "
-            f"row {int(right[place])}, and yours is {int(given[place])}."
+            f"for a grid of {height} × {width}, row {place} is asked for token {place}. {above}, and yours is "
+            f"{int(given[place])}."
         )
     return "one row less than you would think, because of the shift."
 
@@ -149,7 +153,8 @@ def perplexity(answer: Callable) -> str:
 @checker
 def parameters(answer: Callable) -> str:
     """Exercise 5: how many weights a prior has."""
-    for vocabulary, length, width, depth in ((7, 5, 4, 1), (1024, 600, 64, 2), (50, 9, 8, 3)):
+    # In the first, no two of the amounts below are the same.
+    for vocabulary, length, width, depth in ((11, 7, 6, 2), (1024, 600, 64, 2), (50, 9, 8, 3)):
         given = number(call(answer, vocabulary, length, width, depth))
         prior = Prior(vocabulary, length, width, depth, heads=1)
         right = sum(parameter.numel() for parameter in prior.parameters())
@@ -160,7 +165,7 @@ def parameters(answer: Callable) -> str:
             vocabulary
             * width: "a table as large as the embedding. The head is not the embedding turned over, it has its own",
             length * width: "as many as the positions have",
-            width: "as many as the start vector has",
+            width: "as many as the start vector has, or the norm before the head",
             norms: "as many as all norms together have: two a block, and one before the head",
             norms + width: "as many as the norms and the start vector have",
             8 * width * width * depth: "what the perceptrons have: width to 4 · width, and back",
@@ -178,7 +183,7 @@ def parameters(answer: Callable) -> str:
         for amount, what in extra.items():
             if given == right + amount:
                 raise Wrong(f"there are {right:,} and you count {amount:,} too many, {what}.")
-        if depth > 1 and given == right - (depth - 1) * (12 * width**2 + 2 * width):
+        if given == right - (depth - 1) * (12 * width**2 + 2 * width):
             raise Wrong(f"you count one block, and there are {depth}, each with weights of its own.")
         raise Wrong(
             f"Prior({vocabulary}, {length}, {width}, {depth}) has {right:,} weights, and you count {given:,.0f}."

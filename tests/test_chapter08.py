@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from itertools import combinations
 from pathlib import Path
 
 import nbformat
@@ -24,8 +25,8 @@ def entropy(shares):
 # ---- Wrong answers, and why they are wrong ---------------------------------------------------------------------------
 
 
-def bisect(logits, wanted, measure, halvings=60):
-    low, high = 0.05, 20.0
+def bisect(logits, wanted, measure, halvings=60, high=20.0):
+    low = 0.05
     for _ in range(halvings):
         middle = (low + high) / 2
         low, high = (middle, high) if measure(logits / middle) < wanted else (low, middle)
@@ -43,6 +44,11 @@ TEMPERATURES = [
     (lambda logits, bits: 1.0, "the entropy at your temperature, 1.0000, is"),
     (lambda logits, bits: bisect(logits, bits, lambda scaled: -bits_at(scaled)), "you end at an edge of the range"),
     (lambda logits, bits: bisect(logits, bits, bits_at, 12), "Do you halve often enough"),
+    (
+        lambda logits, bits: bisect(logits, bits, bits_at, high=2.0),  # enough for the first two cases
+        "the entropy at your temperature, 2.0000, is",
+    ),
+    (lambda logits, bits: 0.0, "you return 0.0, which is no temperature"),
     (lambda logits, bits: -1.0, "which is no temperature"),
     (lambda logits, bits: float("nan"), "one finite number is asked for"),
     (lambda logits, bits: logits, "number is asked for"),
@@ -69,7 +75,8 @@ TYPICALS = [
     (lambda s, p: keep(s, -distance(s), p), "you sort from the farthest"),
     (lambda s, p: keep(s, (-s.log() - entropy(s)).abs(), p), "the surprise is in nats and the entropy in bits"),
     (lambda s, p: keep(s, (-s.log2() - entropy(s) * math.log(2)).abs(), p), "in bits and the entropy in nats"),
-    (lambda s, p: keep(s, (s.log2() - entropy(s)).abs(), p), "that is top-p. .*or has the surprise the wrong sign"),
+    (lambda s, p: keep(s, (s.log2() - entropy(s)).abs(), p), "that is top-p. .*has the surprise the wrong sign"),
+    (lambda s, p: keep(s, (s - entropy(s)).abs(), p), "that is top-p. .*or is it the probability itself"),
     (lambda s, p: keep(s, -s.log2() - entropy(s), p), "that is top-p. .Is the absolute value missing"),
     (lambda s, p: keep(s, entropy(s) + s.log2(), p), "you keep the unlikeliest codes"),
     (
@@ -82,6 +89,10 @@ TYPICALS = [
     (lambda s, p: keep(s, distance(s), p, crossing=2), "one too many is kept"),
     (lambda s, p: keep(s, distance(s), p, crossing=0, scale=False), "one is missing|nothing is kept"),
     (lambda s, p: keep(s, distance(s), p, back=False), "Are they back in their places"),
+    (
+        lambda s, p: keep(s, distance(s), 0.3),  # the p of the first of the cases
+        "for 200 codes and p = 0.9 you keep [0-9]+ codes, and [0-9]+ are the nearest",
+    ),
     (lambda s, p: s, "and [0-9]+ are the nearest"),
     (lambda s, p: s * 0 / 0, "NaN"),
     (lambda s, p: s.float(), "the dtype is torch.float32"),
@@ -98,6 +109,8 @@ LONELY = [
     ([1.1, -0.1], "a probability is not below 0"),
     (..., "nothing here yet"),
     ("many", "must be a list of numbers"),
+    (0.9, "must be a list of numbers, and this is none"),
+    ([], "must be a list of numbers, and this is none"),
 ]
 
 SURE = [[0.0, 1.0, 0.0]] * 3
@@ -157,6 +170,8 @@ def test_other_right_answers_pass():
     assert check.lonely([0.9] + [0.1 / 1023] * 1023)  # 0.9 is reached, if only just
     world = torch.tensor([[0.35, 0.33, 0.32], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
     assert check.greedy_trap(torch.tensor([0.4, 0.35, 0.25]), world)
+    # 0.4 over 0.4 · 0.4 · 0.5 · 0.5 is ten, and with floats 9.999999999999998.
+    assert check.greedy_trap([0.4, 0.4, 0.2], [[0.3, 0.3, 0.4], [0.0, 1.0, 0.0], [0.2, 0.3, 0.5]])
     assert check.diagnoses(named())
 
 
@@ -177,6 +192,25 @@ def test_the_samplers_do_what_their_names_say():
         for (temperature, p), counts in zip(settings, expected[letter], strict=True):
             found = sampler(logits, u, temperature, p).bincount(minlength=4)
             assert (found - torch.tensor(counts)).abs().max() <= 1, (letter, temperature, p)
+
+
+def test_the_samplers_keep_the_rule_where_a_number_falls_on_an_end():
+    half, samplers = torch.tensor([0.0, 0.25, 0.5, 0.75]), check.samplers()
+    for sampler in samplers.values():  # two of four equal codes have 0.5 together, so none crosses the line
+        assert sampler(torch.zeros(4), half, 1, 0.5).tolist() == [0, 0, 1, 1]
+    # Of 1/8, 1/8, 1/4, 1/2 top-p = 0.7 keeps the last two, and D the last: u = 0 draws none that was dropped.
+    logits = torch.tensor([1.0, 1.0, 2.0, 4.0]).log()
+    drawn = {letter: sampler(logits, torch.zeros(1), 1, 0.7).item() for letter, sampler in samplers.items()}
+    assert drawn == {"A": 2, "B": 2, "C": 2, "D": 3, "E": 2}
+
+
+def test_each_mistake_keeps_codes_of_its_own_in_the_first_case():
+    for _ in range(60):
+        shares = check._telling(1024, 2.5, 0.3)
+        nats, mixed = -shares.log() - entropy(shares), -shares.log2() - entropy(shares) * math.log(2)
+        keys = [distance(shares), -shares, shares, -distance(shares), nats.abs(), mixed.abs()]
+        kept = [keep(shares, key, 0.3) > 0 for key in keys] + [shares > 0]
+        assert all((one != other).sum() > 2 for one, other in combinations(kept, 2))
 
 
 # ---- The figure ------------------------------------------------------------------------------------------------------

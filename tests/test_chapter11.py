@@ -34,6 +34,8 @@ ORDERS = [
     ([0.1, 0.2, 0.3], "float32 has no 0.1"),
     ([1e8, 1, -1e8], "give 2 sums (0, 1)"),  # the chapter's own
     ([1, 2, 4, 8, 16], "give 1 sum (31)"),
+    ([16], "give 1 sum (16)"),
+    ([1e9, 1, -1e9], "give 2 sums (0, 1)"),  # not too large yet
     ([2.0**29, 1, 2, 4, 8], "What does a large number do"),  # without its opposite
     ([2.0**29, -(2.0**29), 1, 1, 1], "give 4 sums (0, 1, 2, 3)"),
     ([1, math.nan], "one finite number"),
@@ -44,6 +46,7 @@ NEAR = 1 / 16 / (600 * 1024) / 1000
 APART = [
     (..., "no number yet"),
     (NEAR * 1024, "each of them has a boundary"),
+    (1.03e-7, "each of them has a boundary"),
     (NEAR * 600, "a frame has 600 tokens"),
     (NEAR * 256, "in the wrong place"),
     (NEAR * 1000, "one in 1,000 frames is asked for"),
@@ -82,9 +85,46 @@ def only_down(number, divisor, proposal):
     return proposal
 
 
+def only_once_up(number, divisor, proposal):
+    while proposal * divisor > number:
+        proposal = proposal - 1
+    return proposal + 1 if (proposal + 1) * divisor <= number else proposal
+
+
+def twice_the_way(number, divisor, proposal):
+    found = right_quotient(number, divisor, proposal)
+    return found if abs(found - proposal) < 2 else found + found - proposal
+
+
 def to_zero(number, divisor, proposal):
     found = right_quotient(abs(number), divisor, abs(proposal))
     return -found if number < 0 else found
+
+
+def one_more_below_zero(number, divisor, proposal):
+    """Forgets that a quotient may be whole."""
+    found = right_quotient(abs(number), divisor, abs(proposal))
+    return -found - 1 if number < 0 else found
+
+
+def below_zero(number, divisor, proposal, below):
+    """By the sizes, and by what is taken for a negative quotient."""
+    found = right_quotient(abs(number), divisor, abs(proposal))
+    if not below:
+        return found
+    return -found if found * divisor == abs(number) else -found - 1
+
+
+def by_the_proposals_sign(number, divisor, proposal):
+    return below_zero(number, divisor, proposal, proposal < 0)
+
+
+def by_either_sign(number, divisor, proposal):
+    return below_zero(number, divisor, proposal, number < 0 or proposal < 0)
+
+
+def nothing_at_all(number, divisor, proposal):
+    return right_quotient(number, divisor, proposal) if number != 0 else 1
 
 
 def strict(number, divisor, proposal):
@@ -133,17 +173,34 @@ def by_hand(number, divisor, proposal):
     return proposal
 
 
+def up_first(number, divisor, proposal):
+    """And another, which goes up before it goes down, by how much it has too much."""
+    rest = number - proposal * divisor
+    while rest >= divisor:
+        rest, proposal = rest - divisor, proposal + 1
+    excess = 0 - rest
+    while excess > 0:
+        excess, proposal = excess - divisor, proposal - 1
+    return proposal
+
+
 QUOTIENTS = [
     (lambda number, divisor, proposal: ..., "returns nothing yet"),
-    (lambda number, divisor, proposal: proposal, "you return the proposal, which is 1 off"),
+    (lambda number, divisor, proposal: proposal, "for 100 by 7, proposal 15 you return the proposal, which is 1 off"),
     (lambda number, divisor, proposal: number // divisor, "no division here"),
     (lambda number, divisor, proposal: divmod(number, divisor)[0], "no division here"),
     (lambda number, divisor, proposal: math.floor(number / divisor), "no division here"),
     (lambda number, divisor, proposal: int(number) // int(divisor), "no float"),
     (lambda number, divisor, proposal: number * (1 / 7), "no float"),
     (once, "How long must one repair?"),
+    (only_once_up, "for 100 by 7, proposal 9 you come nearer, to 10, and stop; it is 14"),
+    (twice_the_way, "for 100 by 7, proposal 19 you get 9, but 10 · 7 is no more than 100: it is 14"),
     (only_down, "you return the proposal, which is 1 off"),
-    (to_zero, "goes away from zero here"),
+    (to_zero, "for -100 by 7, proposal -15 you get -14. Rounding *down* goes away from zero here: -15"),
+    (one_more_below_zero, "you get -15, and -98 is just -14 · 7: compare with ≤"),
+    (by_the_proposals_sign, "for -1 by 7, proposal 0 you get 0. Rounding *down*"),
+    (by_either_sign, "for 6 by 7, proposal -2 you come nearer, to -1"),
+    (nothing_at_all, "for 0 by 7, proposal 3 you come nearer, to 1"),
     (strict, "98 is just 14 · 7: compare with ≤"),
     (strictly_up, "98 is just 14 · 7: compare with ≤"),
     (rounded_up, "15 · 7 is more than 100"),
@@ -211,6 +268,7 @@ RIGHT = [
     (check.apart, torch.tensor(NEAR)),
     (check.quotient, right_quotient),
     (check.quotient, by_hand),
+    (check.quotient, up_first),
     (check.patients, dict(TRUTH)),
     (check.longest, 2048),
     (check.longest, (2**53 - 1) // (2**20 * (2**22 - 1))),
@@ -220,6 +278,18 @@ RIGHT = [
 @pytest.mark.parametrize(("checker", "answer"), RIGHT)
 def test_a_right_answer_is_right(checker, answer):
     assert checker(answer)
+
+
+SAID = [
+    (check.orders, [2.0**29, -(2.0**29), 1, 2, 4], "8 different sums of the same 5 numbers"),
+    (check.apart, NEAR, "ε = 1.0e-10"),
+    (check.longest, 2048, "2,048 tokens: the sum is then at most 2^53 - 2,147,483,648."),  # 2^31
+]
+
+
+@pytest.mark.parametrize(("checker", "answer", "words"), SAID)
+def test_what_is_said_of_a_right_answer_is_true(checker, answer, words):
+    assert words in checker(answer).reason
 
 
 def test_the_chapters_own_functions_are_no_answers(notebook):
@@ -255,6 +325,25 @@ def test_the_healthy_product_is_the_rule_and_the_others_are_not():
     sound = check.PRODUCTS["C"](small, small[:5] / 2**16)
     for each in check.PRODUCTS.values():  # so questions have to be asked
         assert torch.equal(each(small, small[:5] / 2**16), sound)
+
+
+def test_a_sick_product_has_one_illness():
+    """A question finds one of them, whatever else is asked."""
+    largest, big = 2**22 - 1, 2**21
+    questions = [  # activations, weights, what the rule says, and who says something else
+        ([1], [2**15], 0, "rounds ties up"),
+        ([3], [2**14], 1, "rounds toward zero"),
+        ([3], [-(2**14)], -1, "rounds toward zero"),
+        ([largest], [2**17], largest, "wraps around"),
+        ([largest], [-(2**17)], -largest, "wraps around"),
+        ([largest], [2**16], largest, None),
+        ([largest], [-(2**16)], -largest, None),
+        ([big, 1, -big], [big, 2**17, big], 2, "adds in float32"),
+    ]
+    for x, w, right, found in questions:
+        assert product([x], [w]) == [[right]]
+        answers = {TRUTH[name]: each(torch.tensor([x]), torch.tensor([w])) for name, each in check.PRODUCTS.items()}
+        assert [name for name, answer in answers.items() if answer != right] == [found] * (found is not None)
 
 
 @pytest.mark.parametrize(("length", "fits"), [(2048, True), (2049, False)])

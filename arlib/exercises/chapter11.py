@@ -147,7 +147,7 @@ def _sums(values: Sequence[float]) -> set[float]:
         total = np.float32(0)
         for value in order:
             total = np.float32(total + value)
-        found.add(float(total) + 0.0)  # -0.0 is 0.0
+        found.add(float(total))
     return found
 
 

@@ -43,6 +43,13 @@ def other_words(lengths):
     return words and tuple(word.translate({48: "1", 49: "0"}) for word in words)
 
 
+def trusting_words(lengths):
+    """Right where it is given what the exercise promises."""
+    assert lengths
+    assert min(lengths) >= 1
+    return right_words(lengths)
+
+
 WORDS = [
     (lambda lengths: None, "returns nothing yet"),
     (lambda lengths: ..., "returns nothing yet"),
@@ -55,6 +62,7 @@ WORDS = [
     (lambda lengths: (words := right_words(lengths)) and [int(word, 2) for word in words], "strings of the letters"),
     (lambda lengths: (words := right_words(lengths)) and set(words), "ask for"),
     (lambda lengths: (words := right_words(lengths)) and words[:-1], "ask for"),
+    (lambda lengths: [""] if len(lengths) == 1 else right_words(lengths), "words for [5] have the lengths [0]"),
     (lambda lengths: lengths[99], "raised IndexError"),
 ]
 
@@ -62,6 +70,13 @@ WORDS = [
 def right_kl(p, q):
     pairs = [(a, b) for a, b in zip(p.tolist(), q.tolist(), strict=True) if a]
     return sum(a * math.log2(a / b) if b else math.inf for a, b in pairs)
+
+
+def trusting_kl(p, q):
+    assert p.dtype == q.dtype == torch.float64
+    assert p.sum().item() == pytest.approx(1)
+    assert q.sum().item() == pytest.approx(1)
+    return right_kl(p, q)
 
 
 def cross_entropy(p, q):
@@ -81,6 +96,8 @@ KL = [
     (lambda p, q: -right_kl(q, p), "you weigh by q"),
     (lambda p, q: (p[p > 0] / q[p > 0]).log2().sum(), "weigh each by p"),
     (lambda p, q: p * (p / q).log2(), "number is asked for"),
+    (lambda p, q: "0.5", "one finite number is asked for, and this is '0.5'"),
+    (lambda p, q: True, "this is True or False"),
     (lambda p, q: None, "returns nothing yet"),
     (lambda p: p.sum(), "raised TypeError"),
 ]
@@ -90,6 +107,8 @@ WEIGHTS = [
     ([50, 25, 13, 12], "none is longer"),
     ([35, 33, 27, 5], "one is 1 bit longer"),  # the chapter's own
     ([0.5, 0.25, 0.25], "whole numbers"),
+    ([1, 1], "of these words none is longer"),
+    ([1, 1, 1, 2, 3, 5, 8, 13, 21], "that depends on how ties are broken"),
     ([1], "2 to 12 weights"),
     ([1, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233], "2 to 12 weights"),
     ([0, 1, 2], "at least 1"),
@@ -151,6 +170,10 @@ SIZES = [
     (always_after_0, "it has to move on"),
     (lambda tokens, codes: adaptive(tokens, codes, whole=True), "Kraft's sum over all"),
     (lambda tokens, codes: len(tokens) * math.log2(codes), "every token costs the same"),
+    (
+        lambda tokens, codes: adaptive(tokens, codes) if len(tokens) > 1 else 0.0,
+        "over all messages of 1 token of 2 codes is 2.000. The first token is never paid for",
+    ),
     (lambda tokens, codes: torch.tensor([1.0, 2.0]), "one finite number"),
     (lambda tokens, codes: None, "returns nothing yet"),
 ]
@@ -158,9 +181,11 @@ SIZES = [
 CROSSING = [
     (..., "there is no number yet"),
     (2_279_808 / 12, "divided bytes by bits"),
+    (2 * 2_279_808 / 12, "divided bytes by bits, and counted the whole file"),
     (16 * 2_279_808 / 12, "not 16"),
     (8 * 2_279_808 / 0.02, "a number of tokens"),
     (8 * 2_279_808 / 0.02 / 600 / 600, "0.02 bits are for a token"),
+    (2533, "0.02 bits are for a token"),  # rounded down
     (64 * 2_279_808 / 12, "one byte"),
     (8 * 2_279_808 / 600, "costs 0.02 bits more"),
     (75_738, "not where the two cross"),  # the chapter's own number
@@ -186,15 +211,19 @@ def test_a_wrong_answer_is_told_why(checker, answer, reason):
 RIGHT = [
     (check.words, right_words),
     (check.words, other_words),
+    (check.words, trusting_words),
     (check.kl, right_kl),
+    (check.kl, trusting_kl),
     (check.kl, lambda p, q: torch.tensor(right_kl(p, q))),
     (check.kl, lambda p, q: np.float64(right_kl(p, q))),
     (check.kl, lambda p, q: (p * (p / q).log2()).nansum()),
     (check.breaks_shannon, [1, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144]),
+    (check.breaks_shannon, [1, 1, 2, 3, 5, 8, 13, 21, 34, 55, 113]),  # of 256: a word of ten bits, and 8 of surprise
     (check.breaks_shannon, torch.tensor([144, 89, 55, 34, 21, 13, 8, 5, 3, 2, 1, 1])),
     (check.honest_size, adaptive),
     (check.honest_size, lambda tokens, codes: torch.tensor(adaptive(tokens, codes))),
     (check.smaller_weights, 1_519_872),
+    (check.smaller_weights, 1_519_871),  # the last at which it is the better one
     (check.smaller_weights, 1_519_871.6),
 ]
 
@@ -204,9 +233,20 @@ def test_other_right_answers_are_right(checker, answer):
     assert checker(answer)
 
 
+def test_the_praise_has_the_right_numbers():
+    words = "1,519,872 frames: 18,238,464 bits saved once, 12 lost with every frame."
+    assert check.smaller_weights(1_519_872).reason == words
+    reason = check.breaks_shannon([1, 1, 2, 3, 5, 8, 13, 21, 34, 55, 113]).reason
+    assert reason.startswith("a word is 2 bits longer than")
+
+
 def test_two_right_codes_of_equal_weights_need_not_have_equal_lengths():
     """So an answer to exercise 3 may hang on a tie, and both ways of breaking it are looked at."""
     assert {tuple(sorted(check._huffman([2, 2, 1, 1], deep))) for deep in (True, False)} == {(1, 2, 3, 3), (2, 2, 2, 2)}
+    # By hand: with every tie won by what was joined, and with every tie lost by it.
+    assert [check._huffman([1, 1, 1, 2, 3], deep) for deep in (True, False)] == [[4, 4, 3, 2, 1], [3, 3, 2, 2, 2]]
+    ones = [check._huffman([1, 1, 2, 4, 8, 8], deep) for deep in (True, False)]
+    assert ones == [[5, 5, 4, 3, 2, 1], [4, 4, 3, 2, 2, 2]]
 
 
 @pytest.mark.parametrize("deep", [True, False])

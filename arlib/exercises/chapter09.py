@@ -173,10 +173,9 @@ def _words(answer: Callable, lengths: list[int], stub: bool) -> Any:
 def _maybe_infinite(answer: Any) -> float:
     """A number that may be infinite or NaN, which `number` refuses."""
     try:
-        value = float(answer) if not isinstance(answer, bool | str) else math.nan
+        return number(answer) if isinstance(answer, bool | str) else float(answer)
     except (TypeError, ValueError, RuntimeError):
         return number(answer)
-    return number(answer) if isinstance(answer, bool | str) else value
 
 
 def _explain_kl(given: float, right: float, other: float, p: torch.Tensor, q: torch.Tensor) -> None:
@@ -191,7 +190,7 @@ def _explain_kl(given: float, right: float, other: float, p: torch.Tensor, q: to
         (-right, "the sign is wrong: a fine is never negative."),
         (other, "that is KL(q ‖ p): the weights have to be p, what really comes."),
         (-other, "you weigh by q; tokens come with p."),
-        (_unweighted(p, q), "every code counts as much as another; weigh each by p, how often it comes."),
+        ((p / q).log2().sum().item(), "every code counts as much as another; weigh each by p, how often it comes."),
         (right + entropy, "that is the cross-entropy; take the entropy of p off."),
         (right / len(p), "that is a mean over the codes; the sum is asked for."),
     ]
@@ -205,11 +204,6 @@ def _explain_kl(given: float, right: float, other: float, p: torch.Tensor, q: to
 def _relative(p: torch.Tensor, q: torch.Tensor) -> float:
     pairs = [(a, b) for a, b in zip(p.tolist(), q.tolist(), strict=True) if a > 0]
     return math.inf if any(b == 0 for _, b in pairs) else math.fsum(a * math.log2(a / b) for a, b in pairs)
-
-
-def _unweighted(p: torch.Tensor, q: torch.Tensor) -> float:
-    came = p > 0
-    return (p[came] / q[came]).log2().sum().item()
 
 
 def _close(given: float, right: float) -> bool:

@@ -3,6 +3,7 @@
 import io
 import re
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -93,8 +94,11 @@ CHUNKS = [
     (with_(text=True), "names are bytes"),
     (with_(body=4), "a body is not"),
     (lambda data, known: dict(right_chunks(data, known)), "a list of pairs"),
+    (lambda data, known: iter(right_chunks(data, known)), "a list of pairs"),
+    (lambda data, known: [(*pair, 0) for pair in right_chunks(data, known)], "a list of pairs"),
     (lambda data, known: right_chunks(data, known)[:-1], "you return the names"),
     (no_struct, "raised error"),
+    ([], "a function is asked for"),
     (lambda data: [], "raised TypeError"),
 ]
 
@@ -170,7 +174,10 @@ FORCE = [
     (lambda data, target: struct.pack("<I", target), "only appends a checksum"),
     (lambda data, target: data + right_force(data, target), "four bytes are asked for"),
     (lambda data, target: 7, "bytes are asked for"),
-    (lambda data, target: right_force(data, 0), "your bytes give"),
+    (lambda data, target: right_force(data, 0), "the data b'kart' and target 12345678 your bytes give 00000000"),
+    (lambda data, target: right_force(data, 0x12345678), "data b'' and target 00000000 your bytes give 12345678"),
+    (lambda data, target: right_force(data, target) if data[0] else b"", "raised IndexError"),  # where there are none
+    (lambda data, target: right_force(data, target) if len(data) < 99 else bytes(4), " … and target ffffffff"),
     (lambda data, target: struct.pack("<I", target ^ zlib.crc32(data)), "moves it by a pattern of its own"),
     (lambda data: b"", "raised TypeError"),
 ]
@@ -259,6 +266,23 @@ def afterwards(data, most):
     return content
 
 
+def raw(data, most, checksums):
+    """Passes over the header and the checksum."""
+    stream = zlib.decompressobj(wbits=-15)
+    try:
+        content = stream.decompress(data[2:], most + 1)
+    except zlib.error:
+        raise ValueError("damaged") from None
+    if len(content) > most or not stream.eof or len(stream.unused_data) not in checksums:
+        raise ValueError("too large, or not whole")
+    return content
+
+
+def whole_if_full(data, most):
+    """Takes it that nothing is missing where all is there that may come."""
+    return right_unpack(data, most, eof=len(right_unpack(data, most, eof=False)) < most)
+
+
 def cut(data, most):
     return zlib.decompressobj().decompress(data, most)
 
@@ -269,6 +293,9 @@ UNPACK = [
     (lambda data, most: zlib.decompress(data), "a content of 64 MB"),
     (cut, "a content of 64 MB"),
     (lambda data, most: right_unpack(data, most, eof=False), "whether the end of the stream was reached"),
+    (lambda data, most: raw(data, most, range(5)), "a stream that lacks its last byte: ValueError"),
+    (lambda data, most: raw(data, most, (4,)), "a stream whose checksum is wrong: ValueError"),
+    (whole_if_full, "All content came, but not the end"),
     (lambda data, most: right_unpack(data, most, unused=False), "in `unused_data`"),
     (lambda data, most: right_unpack(data, most, wraps=False), "raised error"),
     (lambda data, most: right_unpack(data, most - 1), "you refuse a content of 5,000 bytes"),
@@ -309,6 +336,28 @@ RIGHT = [
 @pytest.mark.parametrize(("checker", "answer"), RIGHT)
 def test_other_right_answers_are_right(checker, answer):
     assert checker(answer)
+
+
+def test_the_memory_of_a_reader_who_traces_his_own_is_left_out():
+    assert check.unpack(right_unpack)
+    assert not tracemalloc.is_tracing()
+    tracemalloc.start()
+    try:
+        held = bytes(8 << 20)
+        assert check.unpack(right_unpack)
+        assert tracemalloc.is_tracing()
+        del held
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kind", check.READERS)
+def test_every_reader_refuses_what_is_no_file_and_reads_an_empty_payload(kind):
+    read, head = check._reader(kind), b"PTB\x0112345678"
+    empty = head + struct.pack("<I", zlib.crc32(b"" if kind == "payload only" else head))
+    assert read(empty) == b""
+    for data in (b"PNG" + empty[3:], empty[:-1], b""):
+        assert complaint(read, data) == "This is no .ptb file."
 
 
 def names_of(sources, start, **names):

@@ -106,7 +106,8 @@ def force(answer: Callable) -> str:
                 "that is the difference between the two checksums. The four bytes go through the CRC too, "
                 "and each of their 32 bits moves it by a pattern of its own: find these first."
             )
-        raise Wrong(f"for the data {data[:8].hex(' ')} … and target {target:08x} your bytes give {found:08x}.")
+        shown = repr(data) if len(data) < 9 else f"{data[:8].hex(' ')} …"
+        raise Wrong(f"for the data {shown} and target {target:08x} your bytes give {found:08x}.")
     return "any data get any checksum, for four bytes."
 
 

@@ -85,6 +85,7 @@ IN_ORDERS = [
     (lambda j, t, o: 2 ** -in_order(j, t, o), "these are probabilities"),
     (lambda j, t, o: in_order(j, t, o) + 1, "the sum is the surprise of the whole picture"),
     (lambda j, t, o: in_order(j, t, o).mean().expand(len(o)), "split among the tokens in another way"),
+    (lambda j, t, o: in_order(j, t, o).float().mean().expand(len(o)), "split among the tokens in another way"),
     (lambda j, t, o: in_order(j, t, o).sum(), "the shape is"),
     (lambda j, t, o: ..., "returns nothing yet"),
 ]
@@ -131,6 +132,7 @@ WRONGS = [
     (only_the_cost, "you say 'nothing'; it is 'places'"),
     (only_the_places, "it is 'targets'"),
     (by_the_chapters_check, "of a loss that"),
+    (lambda loss: "targets" if what_is_wrong(loss) == "nothing" else what_is_wrong(loss), "it is 'nothing'"),
     (lambda loss: "nothing", "without calling the loss"),
     (lambda loss: loss(lambda t, order: torch.zeros(*t.shape, 50), torch.randint(50, (3, 12))), "is asked for, and"),
     (lambda loss: loss(lambda t: t, torch.zeros(3, 12, dtype=torch.int64)), "raised TypeError"),
@@ -166,6 +168,8 @@ ASKS = [
     (greedily, "do they see each other"),
     (lambda p, t, o, c: ask_slowly(p, t, o, c).flip(1), "come backwards"),
     (lambda p, t, o, c: ask_slowly(p, t, o.roll(1), c), "your logits differ"),
+    (lambda p, t, o, c: ask_slowly(p, t, o, c) + 1, r"with 3 tokens read and 4 .* by up to 1\. Row"),
+    (lambda p, t, o, c: ask_slowly(p, t, o, c) * (t.shape[1] > 0), "with 0 tokens read and 3 places asked for"),
     (lambda p, t, o, c: ask_slowly(p, t, o, c)[:, 0], "the shape is"),
     (lambda p, t, o, c: p.ask(t, p.new_cache(2, o), c), "AttributeError"),
     (lambda p, t, o, c: ..., "returns nothing yet"),
@@ -188,13 +192,17 @@ def orders_of(totals):
         best * 20 - 4: "each picture has to say",
         best - math.log(16): "its natural logarithm",
         (totals[:, 7].mean() - totals.mean(0).min()).item() - 4: "one for all pictures",
+        (totals[:, 7].mean() - totals.mean(0).min()).item(): "one for all pictures",
+        (totals.mean() - totals.min(1).values.mean()).item() - 4: "against the average order",
+        (totals[:, 7] - totals.max(1).values).mean().item() - 4: "the dearest order",
         totals[:, 7].mean().item(): "that is not what it comes to",
     }
 
 
 MOST = [
-    ((8, 129), "not the most"),
+    ((8, 129), r"not the most.* that makes 95\."),  # 2 + 31 · 3
     ((8, 120), "so it has 2n - 1"),
+    ((16, 112), "so it has 2n - 1"),  # 2n in each round but the first
     ((64, 127), "the first round reads the start alone"),
     ((8, 128), "fewer than 2n rows"),
     ((64, 128), "never read"),
@@ -231,6 +239,41 @@ def test_right_answers_are_right_again_and_again():
         assert check.ask_slowly(ask_slowly)
     for most in ((8, 113), [8.0, 113], torch.tensor([8, 113]), np.array([8, 113])):
         assert check.most_rows(most)
+
+
+def test_n_is_8():
+    assert check.most_rows((8, 113)).reason.startswith("n = 8 takes 113 rows where 64 would do")  # 8 + 7 · 15
+
+
+def test_an_order_is_not_its_own_inverse():
+    """Or answers that read by the inverse, or by place, would be right."""
+    asked = []
+
+    def answer(joint, tokens, order):
+        asked.append(order)
+        return in_order(joint, tokens, order)
+
+    assert check.in_order(answer)
+    assert check.in_order(answer)
+    for order in asked:
+        assert len(order) == 2 or not torch.equal(order, order.argsort())
+
+
+def test_two_sick_losses_do_what_is_said_of_them():
+    by_place, given = torch.randint(50, (20, 12)), {}
+
+    def prior(read, order):
+        given.update(read=read, order=order)
+        after = torch.cat([read[:, 1:], read[:, :1]], dim=1)
+        return 100.0 * F.one_hot(after, 50)
+
+    assert "the token after its own" in check.TOLD[check._targets_late.__doc__]
+    assert check._targets_late(prior, by_place) < 1e-6
+    assert "the place of the one before it" in check.TOLD[check._places_late.__doc__]
+    check._places_late(prior, by_place)
+    read, order = given["read"], given["order"]
+    assert torch.equal(read[:, :-1], by_place.gather(1, order[:, 1:]))
+    assert torch.equal(read[:, -1:], by_place.gather(1, order[:, :1]))  # and the first that of the last
 
 
 def test_the_best_of_16_orders(totals):

@@ -310,7 +310,7 @@ def _counted(truth: str, loss: Callable) -> tuple[str, Callable, list[bool]]:
 
 def _ask(prior: Any, tokens: torch.Tensor, order: torch.Tensor, count: int) -> torch.Tensor:
     cache = prior.new_cache(len(tokens), order)
-    for token in [None, *tokens.T][:-1] if tokens.shape[1] else []:
+    for token in [None, *tokens.T][:-1]:
         prior.step(token, cache)
     return prior.ask(tokens[:, -1:] if tokens.shape[1] else None, cache, count)
 

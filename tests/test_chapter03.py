@@ -9,6 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import torch
+import torch.nn.functional as F
 
 from arlib.exercises import chapter03 as check
 
@@ -136,9 +137,10 @@ SPLITS = [
     (lambda codes, counts, step: split(codes, counts, -step), "the sign of the step"),
     (lambda codes, counts, step: codes, "nothing has moved"),
     (lambda codes, counts, step: None, "returns nothing yet"),
-    (as_revival, "should be at"),
-    (first_pair, "only the first pair"),
+    (as_revival, "for counts ["),
+    (first_pair, "for 12 codes, 5 of them unused, only the first pair"),
     (lambda codes, counts, step: split(codes, counts, step[0]), "a step is a whole vector"),
+    (lambda codes, counts, step: split(codes, counts, step).double(), "the dtype is"),
 ]
 
 NEEDED = [
@@ -148,8 +150,11 @@ NEEDED = [
     (4713, "one token less"),
     (4713.04, "round up"),
     (7689, "all codes take"),
-    (5000, "more than needed: after 5000 tokens"),
-    (4700, "too few: after 4700 tokens"),
+    (11, "where one percent is seen"),  # 1.07 %, and after 10 tokens 0.97 %
+    (11_808, "a hundredth of *one code*"),  # 0.009998 of one
+    (5000, "more than needed: after 5000 tokens the expected share is 99.24%"),
+    (4700, "too few: after 4700 tokens the expected share is 98.99%"),
+    (0, "too few: after 0 tokens the expected share is 0.00%"),
     (4714.5, "a little too many"),
     (4715, "a little too many"),
     (-4714, "can't be negative"),
@@ -167,10 +172,12 @@ def centerd_in_half(z, codes):
 
 
 NEAREST = [
-    (expanded, "Not yet"),
+    (expanded, "for bfloat16 at 10 from zero"),
     (lambda z, codes: expanded(z.float(), codes.float()), "take away from z and codes"),
     (lambda z, codes: torch.cdist(z.float(), codes.float()).argmax(-1), "farthest"),
     (lambda z, codes: z @ codes.mT, "shape"),
+    (lambda z, codes: centerd_in_half(z.float(), codes.float()).int(), "the dtype is"),
+    (lambda z, codes: torch.full((len(z),), len(codes)), "some numbers are no codes"),
     (lambda z, codes: expanded(z.float() - z.float().mean(0), codes.float() - codes.float().mean(0)), "lose the same"),
     (lambda z, codes: None, "returns nothing yet"),
 ]
@@ -218,7 +225,22 @@ def pairs(z, first, second):
     return torch.stack([best // len(second), best % len(second)], -1)
 
 
+def turned_where_they_differ(z, first, second):
+    found = pairs(z, first, second)
+    return found if len(first) == len(second) else found.flip(-1)
+
+
 PAIRS = [
+    (turned_where_they_differ, "for tables of 5 and 9 codes some numbers are no codes"),
+    (
+        lambda z, first, second: pairs(z, first, second) - torch.tensor([len(first), len(second)]),  # from the end
+        "some numbers are no codes",
+    ),
+    (
+        lambda z, first, second: torch.tensor([len(first), len(second)]).expand(len(z), 2),
+        "for tables of 8 and 8 codes some numbers are no codes",
+    ),
+    (lambda z, first, second: pairs(z, first, second).int(), "the dtype is"),
     (greedy, "that is the greedy choice"),
     (apart, "their sum"),
     (lambda z, first, second: pairs(z, second, first), "the other way round"),
@@ -261,6 +283,110 @@ def test_a_wrong_answer_is_told_why(checker, answer, reason):
 )
 def test_a_right_answer_passes(checker, answer):
     assert checker(answer)
+
+
+@pytest.mark.parametrize(
+    ("size", "case", "more"), [(4, "for counts [", ""), (40, "for 40 codes, 20 of them unused,", ", …")]
+)
+def test_the_code_that_is_told_is_one_that_is_wrong(size, case, more):
+    """One code is off by a little, and of all codes it is the nearest to zero."""
+    off: list = []
+
+    def answer(codes, counts, step):
+        new = split(codes, counts, step)
+        if len(codes) == size:
+            at = new.square().sum(-1).argmin().item()
+            right = new[at].clone()
+            new[at] += 0.05
+            off[:] = at, *(f"({', '.join(f'{it:.2f}' for it in one[:4].tolist())}{more})" for one in (new[at], right))
+        return new
+
+    reason = check.split(answer).reason
+    at, made, right = off
+    assert reason.startswith(case)
+    assert reason.endswith(f"code {at} is at {made} and should be at {right}.")
+
+
+def test_the_latent_that_is_told_is_one_whose_pair_is_wrong():
+    """One pair is wrong, and no latent lies nearer to its best pair."""
+    off: list = []
+
+    def answer(z, first, second):
+        found, gaps = pairs(z, first, second), torch.cdist(z, (first[:, None] + second).flatten(0, 1))
+        at = gaps.amin(-1).argmin()
+        best = gaps[at].min()
+        other = (gaps[at] + 9 * (gaps[at] < best + 0.05)).argmin()
+        found[at, 0], found[at, 1] = other // len(second), other % len(second)
+        off[:] = *z[at].tolist(), gaps[at, other].item(), best.item()
+        return found
+
+    reason = check.best_pair(answer).reason
+    told = re.fullmatch(
+        r"for the latent \((.*), (.*)\) the sum of your pair is (.*) away, and (.*) is possible.", reason
+    )
+    assert told is not None
+    assert [float(it) for it in told.groups()] == pytest.approx(off, abs=0.006)
+    assert float(told[3]) > float(told[4])
+
+
+def test_codes_that_rounding_takes_for_the_nearest_are_right():
+    """Of the codes that are nearly as near as the nearest one, the farthest."""
+
+    def answer(z, codes):
+        gaps = (z.double()[:, None] - codes.double()).square().sum(-1)
+        return gaps.masked_fill(gaps > 1.004 * gaps.amin(-1, keepdim=True), -1).argmax(-1)
+
+    assert check.nearest_anywhere(answer)
+
+
+def test_codes_lie_as_far_from_zero_as_the_words_say():
+    found = []
+
+    def answer(z, codes):
+        found.append((z.dtype, z.double().mean(0).norm().item(), codes.double().mean(0).norm().item()))
+        return torch.cdist(z.double(), codes.double()).argmin(-1)
+
+    assert check.nearest_anywhere(answer)
+    assert [dtype for dtype, *_ in found] == [torch.float32, torch.bfloat16, torch.float32, torch.float32]
+    for k, offset in enumerate((0, 10, 100, 3000)):
+        assert found[k][1:] == pytest.approx((offset, offset), abs=1)
+
+
+# Of q's gradient and of the loss's, how much reaches z and the codes. One part is 2 (z - q) / n, the loss's at z.
+# "late loss" compares z with z + (q - z).detach(): its first term pushes z away by one part.
+REACHES = {
+    "swapped": (1, 0, 1, 0.25),
+    "late loss": (1, 0, 0.25 - 1, 0),
+    "leak": (1, 1, 0.25, 1),
+    "healthy": (1, 0, 0.25, 1),
+    "no copy line": (0, 1, 0.25, 1),
+    "no commitment": (1, 0, 0, 1),
+}
+
+
+@pytest.mark.parametrize("letter", list("ABCDEF"))
+def test_a_patients_gradients_are_those_of_its_disease(letter):
+    """Worked out by hand; its q and the size of its loss are right."""
+    z, codes = torch.randn(50, 3, requires_grad=True), torch.randn(7, 3, requires_grad=True)
+    upstream = torch.randn(50, 3)
+    one_hot = F.one_hot((z[:, None] - codes).square().sum(-1).argmin(-1), 7).float()
+    right = one_hot @ codes.detach()
+    part = 2 * (z.detach() - right) / z.numel()
+
+    def gradients(value):
+        found = torch.autograd.grad(value, (z, codes), retain_graph=True, allow_unused=True)
+        return [torch.zeros_like(of) if it is None else it for it, of in zip(found, (z, codes), strict=True)]
+
+    q, loss = check.PATIENTS[letter](z, codes)
+    assert torch.allclose(q, right, atol=1e-6)
+    assert loss.item() == pytest.approx(1.25 * (z - right).square().mean().item(), rel=1e-5)
+    to_z, to_codes, loss_to_z, loss_to_codes = REACHES[check.DISEASES[letter]]
+    for found, wanted in zip(
+        [*gradients((q * upstream).sum()), *gradients(loss)],
+        [to_z * upstream, to_codes * one_hot.T @ upstream, loss_to_z * part, loss_to_codes * -one_hot.T @ part],
+        strict=True,
+    ):
+        assert torch.allclose(found, wanted, atol=1e-6)
 
 
 # ---- The figure ------------------------------------------------------------------------------------------------------

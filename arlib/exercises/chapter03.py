@@ -181,7 +181,8 @@ def nearest_anywhere(answer: Callable) -> str:
         if found.min() < 0 or found.max() >= len(codes):
             raise Wrong(f"{case} some numbers are no codes.")
         gaps = (z.double()[:, None] - codes.double()).square().sum(-1)
-        far = gaps.gather(1, found[:, None])[:, 0] > gaps.amin(-1) * 1.001 + 1e-6
+        # Differences squared and summed in bfloat16 are off by half a percent, and chance must not decide on that.
+        far = gaps.gather(1, found[:, None])[:, 0] > gaps.amin(-1) * 1.005 + 1e-6
         if far.double().mean() <= 0.01:
             continue
         share = f"{far.double().mean():.0%} of your codes are not the nearest"
@@ -202,7 +203,6 @@ class _Whole(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.vq = VQ(32, 4, decay=0.5, revival=0.9)
-        self.head = nn.Linear(4, 2)
 
 
 @checker
@@ -248,8 +248,6 @@ def freeze(answer: Callable) -> str:
     # z + (q - z) is q up to rounding; rounded numbers would be compared at the edges between two of them as well.
     if not torch.allclose(whole.vq(probe).detach(), whole.vq.decode(tokens), rtol=0, atol=1e-5):
         raise Wrong("forward no longer gives the codes of the tokens.")
-    if not whole.head.training or not all(weight.requires_grad for weight in whole.head.parameters()):
-        raise Wrong("the rest of the model has been frozen, too.")
     return "train() reaches the prior and stops at the tokenizer."
 
 

@@ -72,6 +72,7 @@ SECONDS = [
     (lambda z: index_of(-z), "on the other side"),
     (lambda z: mirrored(second(z), z.shape[-1]), "the highest bit comes first"),
     (lambda z: flipped(z, z.argmax(-1)), "for z = ["),
+    (lambda z: second(z).to(torch.uint8).long(), "for z = ["),  # right for 3 dimensions
     (lambda z: ((z >= 0).long() * powers_of(torch.zeros(10))).sum(-1), "with 3 dimensions, your function raised"),
     (lambda z: 2 ** z.shape[-1] - 1 - second(z), "every bit is the wrong way round"),
     (lambda z: flipped(z, z.abs().argsort(-1)[:, 1]), "the third nearest corner"),
@@ -104,9 +105,10 @@ ORDERS = [
     (without_zeros, "zeros at the front"),
     (lambda index, bits: 2**bits - 1 - mirrored(index, bits), "every bit is the wrong way round"),
     (lambda index, bits: mirrored(index % 1024, 10), "right for 10 bits; with 12 bits, index"),
-    (lambda index, bits: mirrored(index, bits) ^ 1, "with 10 bits, index"),
+    (lambda index, bits: mirrored(index, bits) ^ 1, "with 10 bits, index 512 has to become 1, and you get 0."),
     (lambda index, bits: index.flip(-1), "the bits inside each of them"),
     (lambda index, bits: BSQ(bits).encode(BSQ(bits).decode(index).flip(-1)), "with 40 bits, your function raised"),
+    (lambda index, bits: in_float(index, bits), "with 40 bits, index"),
     (lambda index, bits: in_float(index, bits), "is every number an int64"),
     (lambda index, bits: mirrored(index, bits).int(), "the dtype is"),
     (lambda index, bits: mirrored(index, bits).flatten(), "the shape is"),
@@ -145,6 +147,7 @@ LOST = [
     (2**23 + 2, "a smaller number loses it too"),
     (2**23 + 0.5, "no float32"),
     (-(2.0**23) - 1, "a positive number"),
+    (0, "a positive number"),
     (float("inf"), "one finite number"),
     (..., "no number yet"),
 ]
@@ -173,6 +176,7 @@ def test_a_wrong_answer_is_told_why(checker, answer, reason):
         (check.second_nearest, lambda z: BSQ(z.shape[-1]).encode(second_corner(z))),
         (check.fools_factorized, RARE),
         (check.fools_factorized, RARE.tolist()),
+        (check.fools_factorized, torch.cat([SIX, SIX[:2].repeat(497, 1)])),  # 1000 latents
         (check.loses_sign, 2**23 + 1),
         (check.loses_sign, torch.tensor(2.0**23 + 1)),
         (check.lowest_first, mirrored),
@@ -190,6 +194,19 @@ def second_corner(z):
     return corners[distances.topk(2, largest=False).indices[:, 1]]
 
 
+def test_the_latent_that_is_told_is_one_whose_index_is_wrong():
+    told = []
+
+    def answer(z):
+        index = second(z)
+        index[7] ^= 5  # two bits, which is no mistake that has a name
+        shown = ", ".join(str(round(value, 3)) for value in z[7].tolist())
+        told.append(f"for z = [{shown}] you get {index[7]}, and it is {BSQ(z.shape[-1]).encode(second_corner(z))[7]}.")
+        return index
+
+    assert check.second_nearest(answer).reason == told[0]
+
+
 def test_the_five_quantizers_have_the_faults_that_they_are_said_to_have():
     z = torch.randn(50, 10, requires_grad=True)
     values = {letter: quantize(z) for letter, quantize in check.patients().items()}
@@ -202,8 +219,11 @@ def test_the_five_quantizers_have_the_faults_that_they_are_said_to_have():
     }
     assert not values["E"].requires_grad
     for letter, orthogonal in {"A": True, "B": False, "D": True}.items():
-        (gradient,) = torch.autograd.grad((values[letter] * torch.randn(50, 10)).sum(), z)
+        weights = torch.randn(50, 10)
+        (gradient,) = torch.autograd.grad((values[letter] * weights).sum(), z)
         assert (((gradient * z).sum(-1).abs() < 1e-3).all()) == orthogonal
+        (librarys,) = torch.autograd.grad((BSQ(10)(z) * weights).sum(), z)
+        assert torch.allclose(gradient, librarys if orthogonal else weights, atol=1e-5)
 
 
 def data_of(name):

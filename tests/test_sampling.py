@@ -138,9 +138,22 @@ def test_a_beginning_is_kept_and_completed():
     assert torch.equal(generate(prior, 6, beginning=each), each)  # nothing left to draw
 
 
-def test_greedy_is_top_k_one():
+@pytest.mark.parametrize("known", [torch.full((5,), -1), torch.full((5,), 3), torch.tensor([-1, 0, -1, 3, -1])])
+def test_what_is_known_is_kept_also_where_it_is_nothing_or_one_token(known):
+    tokens = generate(Bigram(), 50, known=known)
+    assert (tokens[:, known >= 0] == known[known >= 0]).all()
+    if (known < 0).all():
+        assert torch.equal(tokens, generate(Bigram(), 50))
+
+
+def test_one_sequence_can_be_drawn_alone():
+    assert torch.equal(generate(Bigram(), 1, seed=3), generate(Bigram(), 20, seed=3)[:1])
+
+
+@pytest.mark.parametrize("setting", [{"top_k": 1}, {"top_p": 1e-6}])
+def test_greedy_is_top_k_one_and_the_least_top_p(setting):
     prior = Prior(16, 12, 16, 1, 2).eval()
-    tokens = generate(prior, 3, top_k=1)
+    tokens = generate(prior, 3, **setting)
     with torch.no_grad():
         assert torch.equal(prior(tokens).argmax(-1), tokens)
 

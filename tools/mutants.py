@@ -40,7 +40,7 @@ TRIED_BY = {
     "optimizers": ["test_training"],
     "packing": ["test_tokenset"],
     "scales": ["test_scales", "test_quantizers"],
-    "symptoms": ["test_exercises"],
+    "symptoms": ["test_causality"],
     "tables": ["test_fixedpoint"],
     "transformer": ["test_transformer", "test_speaker"],
 }

@@ -51,7 +51,7 @@ LEFT_OUT = {"__init__", "__main__", "plots", "widgets", "compiled"}
 
 
 def tests_of(room: str) -> list[str]:
-    """The files that try a room, relative to the project: those of its name, or for `cli.files` those of all of `cli`."""
+    """The files that try a room, relative to the project: those of its name; for `cli.files` those of all of `cli`."""
     folder, _, name = room.rpartition(".")
     begin = {"": name, "exercises": name, "cli": folder}[folder]
     names = TRIED_BY.get(room) or sorted(path.stem for path in TESTS.glob(f"test_{begin}*.py"))

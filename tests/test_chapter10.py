@@ -72,8 +72,12 @@ def words_such_that(fits, fewest=0):
     return answer
 
 
+def inside(low, width, n):
+    return math.ceil(low * 2**n) + 1 <= (low + width) * 2**n
+
+
 upper_end_left_out = words_such_that(lambda low, width, n: math.ceil(low * 2**n) + 1 < (low + width) * 2**n)
-never_empty = words_such_that(lambda low, width, n: math.ceil(low * 2**n) + 1 <= (low + width) * 2**n, 1)
+never_empty = words_such_that(inside, 1)
 
 
 def lower_end_left_out(low, width):
@@ -81,6 +85,18 @@ def lower_end_left_out(low, width):
     while math.floor(low * 2**n) + 2 > (low + width) * 2**n:
         n += 1
     return f"{math.floor(low * 2**n) + 1:0{n}b}" if n else ""
+
+
+def one_too_high(low, width):
+    """The number after the right one, unless that needs a bit more."""
+    n = 0
+    while math.ceil(low * 2**n) + 1 > (low + width) * 2**n:
+        n += 1
+    return f"{min(math.ceil(low * 2**n) + 1, 2**n - 1):0{n}b}" if n else ""
+
+
+def empty_for_narrow_ones(low, width):
+    return "" if width < Fraction(1, 100) else words_such_that(inside)(low, width)
 
 
 WORDS = [
@@ -92,6 +108,9 @@ WORDS = [
     (lower_end_left_out, "Both have their lower end in them"),
     (never_empty, 'the empty word "" is enough'),
     (the_last_one, "is as short, and a smaller number"),
+    (one_too_high, '" followed by zeros is not in the interval. Are all steps exact?'),
+    (empty_for_narrow_ones, 'and width = 1/128 the empty word ""'),
+    (lambda low, width: "01" * 15, '"01010101010101010101…" (30 bits)'),
     (lambda low, width: 0.375, "a string of the letters 0 and 1"),
 ]
 
@@ -112,7 +131,17 @@ MESSAGES = [
 
 
 def relearned(start=1, more=1, late=0):
-    return lambda payload, size, length: check._read(payload, size, length, start, more, late)
+    """Right, but for what the options break."""
+
+    def answer(payload, size, length):
+        decoder, counts, found = rangecoder.Decoder(payload), [start] * size, []
+        for _ in range(length):
+            found.append(decoder.decode(rangecoder.cumulate(counts)))
+            if len(found) > late:
+                counts[found[-1 - late]] += more
+        return found
+
+    return answer
 
 
 def from_zero(payload, size, length):
@@ -141,6 +170,11 @@ def not_cumulated(payload, size, length):
     return found
 
 
+def two_symbols(payload, size, length):
+    """Right for an alphabet of two."""
+    return [min(symbol, 1) for symbol in relearned()(payload, size, length)]
+
+
 LEARNERS = [
     (relearned(more=0), "your counts never change"),
     (relearned(more=2), "each symbol adds two"),
@@ -149,6 +183,7 @@ LEARNERS = [
     (from_zero, "a frequency of 0"),
     (one_for_all, "your counts never change"),
     (counted_by_place, "Before it the counts must sum to"),
+    (two_symbols, "of 60 symbols among 5, symbol "),
     (not_cumulated, "your function raised"),
     (lambda payload, size, length: relearned()(payload, size, length - 1), "60 symbols are asked for"),
     (lambda payload, size, length: [], "the list is empty"),
@@ -174,6 +209,7 @@ TOTALS = [
     (21, "may pay 1.69 bits for the floor."),
     (23, "enough, but a smaller n will do"),
     (13, "for one token"),
+    (4096, "that looks like the total 2^n itself"),
     (1 << 22, "that looks like the total 2^n itself"),
     (12, "no more than the one count"),
     (21.76, "a whole number is asked for"),
@@ -204,6 +240,16 @@ def test_right_answers():
     assert check.bits_of_the_total(22)
 
 
+def test_the_first_wrong_symbol_is_told():
+    def answer(payload, size, length):
+        found = relearned()(payload, size, length)
+        return [*found[:7], 1 - found[7], *found[8:20], 1 - found[20], *found[21:]]
+
+    end = "Before it the counts must sum to 9."
+    told = [f"of 60 symbols among 2, symbol 7 is {right}, and you get {1 - right}. {end}" for right in (0, 1)]
+    assert check.learned(answer).reason in told
+
+
 def test_the_sick_coders_have_what_their_names_say():
     def results(letter, message):
         encode, decode = check.CODERS[letter]
@@ -232,11 +278,13 @@ def halfway(counts, given_out):
 
 
 def test_a_carry_must_pass_two_ffs():
-    for counts in ([5, 3], [3, 4], [1000, 999]):
+    for counts in ([5, 3], [3, 4], [1000, 999], [5 << 21, 3 << 21]):  # those sum to 2^24
         for given_out, reason in [(1, "but through no ff"), (2, "but through one ff")]:
             assert reason in check.breaks_carryless(*halfway(counts, given_out)).reason
         for given_out in (3, 4):
-            assert check.breaks_carryless(*halfway(counts, given_out))
+            _, message = halfway(counts, given_out)
+            assert check.breaks_carryless(counts, message)
+            assert check.breaks_carryless(counts, [*message, *[0] * (40 - len(message))])  # 40 are allowed
 
 
 def test_random_messages_do_not_break_the_carryless_coder():

@@ -116,7 +116,7 @@ def bits_of_the_total(answer: Any) -> str:
     given = number(answer)
     if given != int(given):
         raise Wrong("a whole number is asked for: the exponent n of the total.")
-    if given > 1 << 12:
+    if given >= 1 << 12:
         raise Wrong("that looks like the total 2^n itself; n is asked for.")
     if given <= 12:
         raise Wrong("with 2^12 counts or fewer there is no more than the one count for each of the 4,096 codes.")

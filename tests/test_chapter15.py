@@ -42,6 +42,7 @@ def with_nan(joint):
 
 PRICES = [
     (lambda j: right_price(j) * math.log(2), "these are nats"),
+    (lambda j: (right_price(j) * math.log(2)).float(), "these are nats"),
     (lambda j: -right_price(j), "the sign is wrong"),
     (lambda j: right_price(j.sum(0, keepdim=True)), "*not* known"),
     (lambda j: sum(right_price(part[None] / part.sum()) for part in j) / 3, "weigh each by p(c)"),
@@ -59,6 +60,10 @@ PRICES = [
 
 GRIDS = [
     ((..., ...), "nothing here yet"),
+    ((torch.ones(4, 4), ...), "nothing here yet"),
+    ((..., torch.tensor([1.0, 3])), "nothing here yet"),
+    ((torch.ones(4, 4), None), "nothing here yet"),
+    ((None, torch.tensor([1.0, 3])), "nothing here yet"),
     (  # the chapter's own
         (
             torch.tensor([[6, 6, 0, 0], [6, 5, 0, 0], [0, 0, 1, 0], [0, 1, 0, 0]]).float(),
@@ -70,6 +75,7 @@ GRIDS = [
     ((torch.ones(3, 3), torch.tensor([1.0, 2.0])), "the shape is (3, 3)"),
     ((torch.ones(4, 4), torch.arange(9.0)), "2 to 8 numbers"),
     ((torch.ones(4, 4), torch.tensor([2.0, -1.0])), "does no harm"),
+    ((torch.ones(4, 4), torch.tensor([1.0, 0.0])), "1, 2 and 3 scales are 0, 0, 0: the second scale does no harm"),
     (  # a tie, which rounding makes worse by its last bit
         (torch.full((4, 4), 0.3, dtype=torch.float64), torch.tensor([0.6, 0.0], dtype=torch.float64)),
         "does no harm",
@@ -109,8 +115,34 @@ def whole_steps(shapes):
     return source, block
 
 
+def last_begins(shapes):
+    """Forgets all maps but one where it counts where the next coarser map begins."""
+    source, block = tables(shapes)
+    for scale in range(3, len(shapes)):
+        source[block == scale] -= sum(height * width for height, width in shapes[: scale - 2])
+    return source, block
+
+
+def beyond(shapes):
+    source, block = tables(shapes)
+    source[-1] = len(source)
+    return source, block
+
+
 RECTANGLES = [
-    (whole_steps, "and above it lies row"),
+    (
+        whole_steps,
+        "for maps of 1×1, 3×2, 5×7 (height × width) source[10] is 2, and it has to be 1. "
+        "It is in row 0, column 3 of its map, and above it lies row 0, column 0.",
+    ),
+    (beyond, "source[4] is 5, and it has to be 0. It is in row 1, column 1 of its map, and above it lies row 0, col"),
+    (
+        last_begins,
+        "1×1, 2×3, 5×8, 20×30 (height × width) source[47] is 6, and it has to be 7. That token lies two maps",
+    ),
+    (lambda shapes: (tables(shapes)[1], tables(shapes)[1]), "source[0] is 0, and it has to be -1"),
+    (lambda shapes: torch.stack(tables(shapes)), "two tensors"),
+    (lambda shapes: (tables(shapes)[0], tables(shapes)[1].int()), "the dtype"),
     (lambda shapes: tables(shapes)[::-1], "have changed places"),
     (lambda shapes: tables(shapes, stride=0), "its width, not its height"),
     (lambda shapes: tables(shapes, swapped=True), "its width, not its height"),
@@ -177,6 +209,7 @@ SUBSAMPLED = [
     (lambda tokens, sides: False, "you say False"),
     (lambda tokens, sides: True, "you say True"),
     (lambda tokens, sides: tokens[:, :5] == tokens[:, 5:10], "one True or False is asked for"),
+    (lambda tokens, sides: torch.bool, "one True or False is asked for, and this is of type dtype"),
     (lambda tokens, sides: "yes", "one True or False is asked for"),
     (lambda tokens, sides: int(copies(tokens, sides)), "one True or False is asked for"),
 ]
@@ -198,6 +231,8 @@ GUIDANCE = [
     (by(lambda c, u, s: (1 + s) * c - s * u), "the other convention"),
     (by(lambda c, u, s: c + s * (c - u)), "the other convention"),
     (by(lambda c, u, s: c + s * (u - c)), "changed places"),
+    (by(lambda c, u, s: u + 6.5 * (c - u)), "at guidance 1.0 the logits are off by up to"),
+    (by(lambda c, u, s: 1 + u + s * (c - u)), "at guidance 6.5 the logits are off by up to 1 from"),
     (by(lambda c, u, s: u), "without a label, whatever"),
     (
         lambda prior, tokens, label, s: sampling.guide(
@@ -252,6 +287,7 @@ RIGHT = [
     (check.price, (lambda joint: right_price(joint + 1e-9),)),
     (check.price, (lambda joint: right_price(joint).numpy(),)),
     (check.gets_worse, (torch.full((4, 4), 2.0), torch.tensor([2.0, 5.0]))),
+    (check.gets_worse, (torch.full((4, 4), 2.0), torch.tensor([2.0, 5, 6, 7, 8, 9, 10, 11]))),
     (check.rectangles, (tables,)),
     (check.gets_worse, (torch.zeros(4, 4).long(), torch.tensor([1, 3]))),
     (check.rectangles, (lambda shapes: list(tables(shapes)),)),
@@ -266,6 +302,34 @@ RIGHT = [
 @pytest.mark.parametrize(("checker", "answers"), RIGHT)
 def test_other_right_answers_are_right(checker, answers):
     assert checker(*answers)
+
+
+def test_price_is_asked_of_probabilities_some_of_which_are_0():
+    asked = []
+    assert check.price(lambda joint: (asked.append(joint), right_price(joint))[1])
+    for joint in asked:
+        assert joint.dtype == torch.float64
+        assert joint.sum().item() == pytest.approx(1)
+    assert {bool((joint == 0).any()) for joint in asked} == {False, True}
+
+
+def test_of_a_wrong_block_nothing_is_said_about_sources():
+    verdict = check.rectangles(lambda shapes: (tables(shapes)[0], tables(shapes)[1] + 1))
+    assert verdict.reason.endswith("block[0] is 1, and it has to be 0.")
+
+
+def test_the_pyramids_of_exercise_4_are_what_is_said_of_them():
+    asked = []
+    assert check.subsampled(lambda tokens, sides: (asked.append((tokens, sides)), copies(tokens, sides))[1])
+    found = []
+    for tokens, sides in asked:
+        assert tokens.shape == (50, sum(side**2 for side in sides))
+        if sides == [1, 2, 4]:
+            grid = tokens[:, 5:].view(-1, 4, 4)
+            for name, one, four in (("top left", 0, 0), ("middle", 2, 1), ("last", 3, 1)):
+                coarse = torch.cat([grid[:, one, one, None], grid[:, four::2, four::2].flatten(1)], dim=1)
+                found += [name] * torch.equal(tokens[:, :5], coarse)
+    assert sorted(found) == ["last", "middle", "top left"]
 
 
 def test_the_chapters_own_tables_are_no_answer(sources):

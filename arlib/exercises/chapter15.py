@@ -76,7 +76,7 @@ def rectangles(answer: Callable) -> str:
     """Exercise 3: source and block for maps that are not square."""
     # A square first, then what tells heights from widths, and what does not nest.
     cases: list[list[tuple[int, int]]] = [[(1, 1), (2, 2)], [(1, 1), (2, 3), (4, 6)], [(1, 1), (3, 2), (5, 7)]]
-    cases += [[(1, 2), (2, 4)], [(2, 3), (5, 8), (20, 30)]]
+    cases += [[(1, 2), (2, 4)], [(2, 3), (5, 8), (20, 30)], [(1, 1), (2, 3), (5, 8), (20, 30)]]
     for shapes in cases:
         result = call(answer, shapes)
         if not isinstance(result, tuple | list) or len(result) != 2:
@@ -147,10 +147,6 @@ def guided(answer: Callable) -> str:
             mistakes = [
                 (c, "guidance still does nothing: whatever its strength, these are the logits with the label."),
                 (u, "guidance still does nothing: these are the logits without a label, whatever its strength."),
-                (
-                    u + (1 + guidance) * (c - u),
-                    "that is the other convention, in which 0 is no guidance; here it is 1.",
-                ),
                 (c + guidance * (c - u), "that is the other convention, in which 0 is no guidance; here it is 1."),
                 (c + guidance * (u - c), "c and u have changed places."),
                 (zeros + guidance * (c - zeros), "you took class 0 for no label; no label is -1, or label=None."),
@@ -277,7 +273,7 @@ def _subsample(fine: torch.Tensor, place: Callable[[int], int], sides: tuple[int
     maps = []
     for side in sides:
         cell = sides[-1] // side
-        at = torch.tensor([number * cell + (place(cell) if cell > 1 else 0) for number in range(side)])
+        at = torch.tensor([number * cell + place(cell) for number in range(side)])
         maps.append(fine[:, at][:, :, at].flatten(1))
     return torch.cat(maps, 1)
 

@@ -267,9 +267,9 @@ def test_two_sick_losses_do_what_is_said_of_them():
         after = torch.cat([read[:, 1:], read[:, :1]], dim=1)
         return 100.0 * F.one_hot(after, 50)
 
-    assert "the token after its own" in check.TOLD[check._targets_late.__doc__]
+    assert "the token after its own" in check.TOLD[check._targets_late.__doc__ or ""]
     assert check._targets_late(prior, by_place) < 1e-6
-    assert "the place of the one before it" in check.TOLD[check._places_late.__doc__]
+    assert "the place of the one before it" in check.TOLD[check._places_late.__doc__ or ""]
     check._places_late(prior, by_place)
     read, order = given["read"], given["order"]
     assert torch.equal(read[:, :-1], by_place.gather(1, order[:, 1:]))

@@ -169,6 +169,12 @@ def fit(vectors, visible, directions):
     return torch.linalg.lstsq(directions[visible], vectors[:, visible].T).solution.T @ directions.T
 
 
+def by_25(vectors, visible, mean, directions):
+    """Right where 25 numbers are visible, and with fewer it takes the others, too."""
+    seen = visible.long().argsort(descending=True, stable=True)[:25]
+    return mean + fit(vectors - mean, seen, directions)
+
+
 FILLS = [
     (project, "the garbage is in it"),
     (lambda x, seen, m, d: project(torch.where(seen, x, m), seen, m, d), "pulls the patch towards the mean"),
@@ -181,6 +187,7 @@ FILLS = [
     (lambda x, seen, m, d: m + (x - m)[:, seen] @ d[seen] @ d.T, "comes to the same"),
     (lambda x, seen, m, d: m + fit(x - m, ~seen, d), "the hidden part is fitted"),
     (lambda x, seen, m, d: torch.where(seen, m + fit(x - m, seen, d), x), "they are garbage"),
+    (by_25, "the garbage is in it"),
     (lambda x, seen, m, d: (m + fit(x - m, seen, d))[:, seen], "the shape is"),
     (lambda x, seen, m, d: (x - m) @ d, "the shape is"),
     (lambda x, seen, m, d: None, "returns nothing yet"),
@@ -195,6 +202,9 @@ NEEDED = [
     (100, "fewer are enough"),
     (7, "less than 99 %"),
     (0, "a count from 1 to 300"),
+    (301, "a count from 1 to 300"),
+    (1, "less than 99 %"),
+    (300, "fewer are enough"),
     (13.5, "a whole number"),
 ]
 
@@ -237,6 +247,25 @@ def test_right_answers_pass():
     assert check.fill(lambda x, seen, m, d: m + fit(x - m, seen, d))
     assert check.fill(lambda x, seen, m, d: m + ((x - m)[:, seen] @ torch.linalg.pinv(d[seen]).T) @ d.T)
     assert check.components_needed(77)
+
+
+def test_the_number_that_is_told_is_one_that_is_wrong():
+    """One number is off, and of all numbers it is the nearest to zero."""
+    off: list = []
+
+    def answer(vectors, visible, mean, directions):
+        made = mean + fit(vectors - mean, visible, directions)
+        at = made.abs().argmin().item()
+        right = made.flatten()[at].item()
+        made.view(-1)[at] += 0.1
+        off[:] = at % 40, at // 40, right + 0.1, right
+        return made
+
+    reason = check.fill(answer).reason
+    words = "with 25 of 40 numbers visible and 5 directions, number (.*) of patch (.*) is (.*), and the best fit gives "
+    told = re.fullmatch(words + r"(.*)\.", reason)
+    assert told is not None
+    assert [float(it) for it in told.groups()] == pytest.approx(off, abs=0.002)
 
 
 def test_the_five_cuts_make_the_mistakes_that_they_are_said_to_make():

@@ -260,7 +260,8 @@ def test_an_order_is_not_its_own_inverse():
 
 
 def test_two_sick_losses_do_what_is_said_of_them():
-    by_place, given = torch.randint(50, (20, 12)), {}
+    by_place = torch.randint(50, (20, 12))
+    given: dict[str, torch.Tensor] = {}
 
     def prior(read, order):
         given.update(read=read, order=order)

@@ -1,6 +1,7 @@
 """Chapter 16, "Sharper pictures, fewer bytes, and what comes next": its checkers explain, its figure answers."""
 
 import math
+import re
 from pathlib import Path
 
 import nbformat
@@ -76,6 +77,8 @@ ALLOCATIONS = [
     (lambda sizes, errors, budget: at_price(sizes, errors, 0.8 * budget), "the smallest that fits"),
     (lambda sizes, errors, budget: at_price(sizes, errors, budget).double(), "int64"),
     (lambda sizes, errors, budget: at_price(sizes, errors, budget) + 6, "yours go from"),
+    (lambda sizes, errors, budget: torch.full((len(sizes),), 6), "settings 0 to 5, and yours go from 6 to 6"),
+    (lambda sizes, errors, budget: at_price(sizes, errors, budget) * (len(sizes) > 6), "for 6 frames and"),
     (lambda sizes, errors, budget: at_price(sizes, errors, budget)[:, None], "the shape is"),
     (lambda sizes, errors, budget: at_price(sizes, errors, budget).tolist(), "a tensor is asked for"),
     (lambda sizes, errors, budget: 0.1, "a tensor is asked for"),
@@ -112,6 +115,8 @@ SEQUENCES = [
     (lambda d, f, t, p: best(-d, -f, -t, p), "the worst sequence"),
     (lambda d, f, t, p: best(d, f, t, p).flip(0), "in reverse"),
     (lambda d, f, t, p: best(d, f, t, p).double(), "tokens from 0"),
+    (lambda d, f, t, p: torch.full((len(d),), d.shape[1]), "tokens from 0 to 2 are asked for, not [3, 3]"),
+    (lambda d, f, t, p: torch.full((len(d),), -1), "tokens from 0 to 2 are asked for, not [-1, -1]"),
     (lambda d, f, t, p: best(d, f, t, p).tolist(), "a tensor is asked for"),
     (lambda d, f, t, p: d.min(1).values.sum(), "the shape is"),
     (lambda d, f, t, p: torch.zeros(len(d), dtype=torch.int64), "you choose [0, "),
@@ -216,6 +221,92 @@ RIGHT = [
 @pytest.mark.parametrize(("checker", "answer"), RIGHT)
 def test_other_right_answers_are_right(checker, answer):
     assert checker(answer)
+
+
+def test_of_a_choice_without_a_price_nothing_is_said_about_the_price():
+    assert check.allocate(largest_step_first).reason[-5:-1].isdecimal()  # it ends with what is possible
+
+
+def test_one_frame_is_not_told_what_many_have_in_common():
+    for _ in range(5):
+        reason = check.allocate(
+            lambda sizes, errors, budget: at_price(sizes, errors, budget) - int(len(sizes) == 1)
+        ).reason
+        assert "for 1 frame and" in reason
+        assert "All frames have" not in reason
+        assert "Every frame keeps" not in reason
+
+
+def test_a_dial_is_convex():
+    """Sizes are whole and rise, errors fall, and a byte buys less than the one before it."""
+    sizes, errors = check._dials(300)
+    assert sizes.dtype == errors.dtype == torch.float64
+    assert torch.equal(sizes, sizes.round())
+    assert (sizes > 0).all()
+    assert (errors > 0).all()
+    steps, gains = sizes.diff(dim=1), -errors.diff(dim=1)
+    assert (steps > 0).all()
+    assert (gains > 0).all()
+    assert ((gains / steps).diff(dim=1) < 0).all()
+
+
+def test_the_bits_of_exercise_2_are_float64_and_not_negative():
+    asked = []
+
+    def answer(*inputs):
+        asked.append(inputs)
+        return best(*inputs)
+
+    assert check.cheapest(answer)
+    for *tables, _ in asked:
+        for table in tables:
+            assert table.dtype == torch.float64
+            assert (table >= 0).all()
+
+
+WHAT_IT_IS = [
+    (lambda pictures: 0, r"you say 0, and it is (\d+): a pattern of \1 pixels was added, [a-z ]+\. Average over"),
+    (
+        lambda pictures: 2 * strongest(pictures),
+        r"and it is (\d+): a pattern of \1 pixels was added, [a-z ]+; it repeats after \d+ as well, but the smallest",
+    ),
+    (
+        lambda pictures: 11 * (strongest(pictures) > 0),
+        r"you say 11, and it is (\d+): a pattern of \1 pixels was added, (across|down|across and down)\.$",
+    ),
+    (lambda pictures: strongest(pictures, least=0.0), r"and it is 0: these are [a-z ,]+\. Compare what you find with"),
+]
+
+
+@pytest.mark.parametrize(("answer", "pattern"), WHAT_IT_IS)
+def test_it_is_said_what_the_pictures_were(answer, pattern):
+    assert re.search(pattern, check.grid(answer).reason)
+
+
+@pytest.mark.parametrize("period", range(3, 11))
+@pytest.mark.parametrize("axes", [(1,), (2,), (1, 2)])
+def test_a_painted_grid_has_its_period_and_is_faint(period, axes):
+    """One line of each period is darker, the others are lighter by so much that the mean stays."""
+    painted = check._painted(torch.full((2, 100, 150, 3), 128, dtype=torch.uint8), period, axes).double()
+    for axis in (1, 2):
+        line = painted.mean(3 - axis)[0, :, 0]
+        if axis not in axes:
+            assert (line == line[0]).all()
+            continue
+        alike = [shift for shift in range(1, 11) if (line[shift:] == line[:-shift]).all()]
+        assert alike == list(range(period, 11, period))
+        assert (line < line.mean()).double().mean() < 0.5
+    assert painted.min() == 128 - 5 * len(axes)
+    assert painted.max() <= 128 + 3 * len(axes)
+    assert abs(painted[:, : 10 * period, : 10 * period].mean() - 128) < 0.5 * len(axes)
+
+
+def test_the_right_estimate_is_a_probability():
+    """Of all codes together: so a coder could spend as much."""
+    train = torch.tensor([0, 0, 0, 1])
+    estimate = check._estimate("nothing")
+    assert sum(2 ** -estimate(train, torch.tensor([code]), 4) for code in range(4)) == pytest.approx(1)
+    assert estimate(train, torch.tensor([0]), 4) < estimate(train, torch.tensor([1]), 4) < 3
 
 
 def test_no_choice_of_the_frames_beats_one_price_where_it_spends_everything():

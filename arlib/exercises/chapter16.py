@@ -31,12 +31,13 @@ def allocate(answer: Callable) -> str:
         right = _one_price(sizes, errors, budget)
         bytes_, error = (_total(table, given) for table in (sizes, errors))
         best = _total(errors, right)
-        told = f"for {frames} frames and {budget} bytes you spend {bytes_:.0f} bytes and are left with an error of"
+        spent = f"for {frames} frame{'s' * (frames > 1)} and {budget} bytes you spend {bytes_:.0f}"
+        told = f"{spent} bytes and are left with an error of"
         if bytes_ > budget:
-            raise Wrong(f"for {frames} frames and {budget} bytes you spend {bytes_:.0f}: that is too much.")
+            raise Wrong(f"{spent}: that is too much.")
         if error <= best * (1 + 1e-9):
             continue
-        if torch.equal(given, errors.argmax(1)) or torch.equal(given, sizes.argmin(1)):
+        if torch.equal(given, sizes.argmin(1)):
             raise Wrong(f"{told} {error:.4f}: that is the smallest setting of every frame, and there are bytes left.")
         if frames > 1 and (given == given[0]).all():
             raise Wrong(

@@ -46,7 +46,7 @@ def doctor(quarter=0.6, compare=True, names=("right", "view", "transposed", "boo
 
 DIAGNOSES = [
     (lambda decode: "right", "you call 'right'"),
-    (lambda decode: "soup", "one of 'right', 'view', 'transposed', 'books' is asked for"),
+    (lambda decode: "soup", "one of 'right', 'view', 'transposed', 'books' is asked for, and you return 'soup'"),
     (doctor(compare=False), "'books' you call 'right'. Remember: with exchanged books an edit shows where it should"),
     (doctor(quarter=1.1), "you call 'view'. Remember"),
     (doctor(names=("right", "transposed", "view", "books")), "Remember: (through a|an edited token changes)"),
@@ -65,6 +65,10 @@ ORDERS = [
     (lambda h, w, c: torch.arange(h * w * c), "that is raster order"),
     (lambda h, w, c: torch.arange(h * w * c).view(c, h, w).flatten(), "that is raster order"),
     (lambda h, w, c: numbers(h, w, c).permute(2, 1, 0).flatten(), "you read the columns"),
+    (
+        lambda h, w, c: (numbers(h, w, c).permute(2, 0, 1) if h == w else numbers(h, w, c)).flatten(),
+        "for h, w, c = 3, 5, 2 that is raster order",
+    ),
     (lambda h, w, c: numbers(h, w, c).permute(2, 0, 1).flatten().argsort(), "that is the inverse|you return"),
     (lambda h, w, c: numbers(h, w, c).flip(-1).permute(2, 0, 1).flatten(), "from the last to the first"),
     (lambda h, w, c: numbers(h, w, c).permute(2, 0, 1), "flatten it"),
@@ -89,7 +93,10 @@ LABELS = [
     (lambda prior, tokens: each(prior, tokens)[..., -1].argmin(1), "the last token alone"),
     (lambda prior, tokens: each(prior, tokens).sum(-1).argmin(1).tolist(), "a tensor is asked for"),
     (lambda prior, tokens: each(prior, tokens).sum(-1), "the shape is"),
-    (lambda prior, tokens: torch.zeros(len(tokens)).long(), "get another label than the cheapest"),
+    (
+        lambda prior, tokens: torch.zeros(len(tokens)).long(),
+        r"get another label than the cheapest\. One of them costs \d+\.\d bits as a [1-9]; you call it a 0\.",
+    ),
     (lambda prior, tokens: metrics.bits(prior, tokens).sum(1), "the dtype is"),
 ]
 
@@ -112,7 +119,8 @@ MIXTURES = [
     (lambda bits: -torch.logsumexp(-bits * math.log(2), 1), "these are nats, and the tenth"),
     (lambda bits: (2**-bits).mean(1), "that is the probability"),
     (lambda bits: -mixed(bits), "the sign is wrong"),
-    (lambda bits: mixed(bits) + 1, "and it is"),
+    (lambda bits: mixed(bits) + 1, r"for the costs \[6[0-5]\.\d(, 6[0-5]\.\d){9}\] you return \d+\.\d{3}, and it is"),
+    (lambda bits: 0 * bits.mean(1), r"you return 0\.000, and it is 6"),
     (lambda bits: mixed(bits).mean(), "the shape is"),
 ]
 
@@ -153,6 +161,11 @@ def test_other_right_answers_pass():
         assert check.cheapest_label(lambda prior, tokens: each(prior, tokens).mean(-1).argmin(1))
         assert check.without_label(lambda bits: -torch.logsumexp(-bits * math.log(2), 1) / math.log(2) + math.log2(10))
     assert check.without_label(lambda bits: mixed(bits).float())
+
+
+def test_the_share_of_digits_that_a_prior_recognizes():
+    said = check.cheapest_label(lambda prior, tokens: each(prior, tokens).sum(-1).argmin(1)).reason
+    assert 70 < int(said.split("%")[0]) <= 100
 
 
 def test_the_sets_of_exercise_5_are_what_they_are_called():

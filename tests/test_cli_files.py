@@ -1,5 +1,6 @@
 """`compress`, `decompress` and `info`: what they make, and the one line they say of every wrong input."""
 
+import io
 import re
 from pathlib import Path
 
@@ -7,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 from test_codec import load, random_grids, repair, write_weights
 
 from arlib import data
-from arlib.cli import coding
+from arlib.cli import coding, options
 
 FRAMES = data.files("supertuxkart", "valid")[:3]
 
@@ -174,3 +176,30 @@ def test_info_shows_the_header_and_the_ledger(run, place, folder):
     assert f"{codec.hash} (tiny)" in out
     for row, bits in {**codec.ledger(file), "file": 8 * len(file)}.items():
         assert re.search(rf"{row} .*{bits:,.3f} ", out), row
+
+
+def test_the_ledger_adds_up_line_by_line():
+    said = io.StringIO()
+    Console(file=said, width=100).print(coding.ledger_table({"ideal": 1100.0, "padding": 0.5, "header": 64.0}))
+    rows = [re.findall(r"[^\s│┃]+", line) for line in said.getvalue().splitlines() if re.search(r"\w", line)]
+    assert rows == [
+        ["ledger", "bits", "bytes", "share"],
+        ["ideal", "1,100.000", "137.500", "94.46%"],
+        ["padding", "0.500", "0.062", "0.04%"],
+        ["header", "64.000", "8.000", "5.50%"],
+        ["file", "1,164.500", "145.562", "100.00%"],
+    ]
+    bits = [
+        line.index(number) + len(number)
+        for line, number in zip(said.getvalue().splitlines()[3:6], ("1,100.000", "0.500", "64.000"), strict=True)
+    ]
+    assert len(set(bits)) == 1, "numbers end below one another"
+
+
+def test_a_size_is_two_numbers_of_pixels():
+    assert options.parse_size("64x96") == (64, 96)
+    assert options.parse_size("1×1") == (1, 1)
+    assert options.parse_size("4096x4096") == (4096, 4096)
+    for size in ("64", "64x", "0x5", "5x0", "4097x5", "5x4097", "-5x5", "5 x 5", "64x96x3", "٦٤x96"):
+        with pytest.raises(data.DataError, match=re.escape(repr(size))):
+            options.parse_size(size)

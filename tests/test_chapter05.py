@@ -67,6 +67,8 @@ TOKENS = [
     (lambda packed, bits, place: right_token(packed, bits, place + 1), "the one after it"),
     (lambda packed, bits, place: right_token(packed, 10, place), "ten bits for a token"),
     (cut_short, "round its end up"),
+    # At the end of the file alone, where nothing comes after it.
+    (lambda packed, bits, place: right_token(packed, bits, place) ^ (place == 202), "to bit 5 of byte 253"),
     (lambda packed, bits, place: right_token(packed, bits, place) - 1, "takes the 1 off last"),
     (from_the_highest_bit, "the highest bit of each byte first"),
     (by_unpackbits, "take it for the highest"),

@@ -86,8 +86,8 @@ def _why_not(found: list, packed: bytes, bits: int, places: list[int], tokens: l
     if over != found and over == [tokens[k] for k in places]:
         return f"for token {place} of {bits} bits what comes after it is still there: keep its own bits alone."
     case = f"for token {place} of {bits} bits you get {str(found[wrong])[:12]}, and it is {token}"
-    # The last place is left out: what would come after it is in no file.
-    cases = zip(*(_mistaken(packed, bits, k, tokens) for k in places[:-1]), strict=True)
+    # The last place is left out: what would come after it is in no file. Where it alone is wrong, none of these is why.
+    cases = zip(*(_mistaken(packed, bits, k, tokens) for k in places[:-1] if place != places[-1]), strict=True)
     for each in cases:
         if [value for value, _ in each] == found[:-1]:
             return f"{case}: {each[0][1]}"

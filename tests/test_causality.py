@@ -1,5 +1,6 @@
 """The leak check itself: it passes every right prior of the zoo, and names what is wrong with every broken one."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,29 @@ def test_broken_priors_are_caught_by_name(name):
     for symptom in filter(None, expected.values()):
         assert symptom in report.reason
         assert causality.CAUSES[symptom] in report.reason
+
+
+def test_what_is_said_of_an_edit_is_true():
+    """The token and the row that a report names, against an edit made here."""
+    seen = {"changes": 0, "leaves": 0}
+    for name, (build, _) in BROKEN.items():
+        prior, report = build(), check_at_full_length(build)
+        words = re.search(r"edit of token (\d+),?.* (changes|leaves) row (\d+)", report.reason)
+        in_every_mode = len(set(report.symptoms.values())) == 1
+        if words is None or not in_every_mode or any(word in name for word in ("order", "label")):
+            continue
+        token, what, row = int(words[1]), words[2], int(words[3])
+        tokens = torch.randint(VOCABULARY, (64, getattr(prior, "length", LENGTH)))
+        edited = tokens.clone()
+        edited[:, token] = (edited[:, token] + 1) % VOCABULARY
+        with torch.no_grad():
+            rows = (prior(tokens) - prior(edited)).abs().amax(dim=(0, 2)) > 0
+        assert bool(rows[row]) == (what == "changes"), name
+        if what == "changes":
+            assert not rows[:row].any(), f"{name}: an earlier row changes, too"
+        seen[what] += 1
+    assert seen["changes"] >= 15, seen
+    assert seen["leaves"] >= 4, seen
 
 
 def test_the_zoo_shows_every_symptom():
@@ -178,6 +202,18 @@ def test_an_order_a_label_and_blocks_of_a_plain_function():
     assert finer.symptoms["grad"] == "sees a finer scale"
     skipped = causality.check(lambda tokens: scaled(tokens, lambda row, column: column > row - 2), 11, 6, blocks=block)
     assert skipped.symptoms["grad"] == "misses its parent"
+    assert "An edit of token 0 leaves row 1 of the next scale as it is" in skipped.reason
+
+    def only_parents(tokens):  # each token reaches some rows of the next scale, none of them all
+        return F.one_hot(tokens[:, [0, 0, 0, 1, 1, 2]], VOCABULARY) * (block > 0)[:, None].float()
+
+    assert causality.check(only_parents, VOCABULARY, 6, blocks=block).ok
+
+    def leaking(tokens):  # row 3 reads token 5, too, which is of its own scale
+        return scaled(tokens) + F.pad(F.one_hot(tokens[:, 5:], VOCABULARY).float(), (0, 0, 3, 2))
+
+    leak = causality.check(leaking, VOCABULARY, 6, blocks=block)
+    assert "An edit of token 5, of scale 2, changes row 3, of scale 2" in leak.reason
     assert "no row of its own or a coarser scale" in causality.check(scaled, VOCABULARY, 6, blocks=block).reason
     with pytest.raises(ValueError, match="scales of 6 tokens"):
         causality.check(scaled, VOCABULARY, 6, blocks=block[:5])

@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from arlib import checkpoints, data, realism, training
-from arlib.cli import examples
+from arlib.cli import cards, examples
 from arlib.cli.common import SHAPES
+from arlib.settings import Settings
 from arlib.tokenset import TokenSet
+from arlib.transformer import Prior
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "book" / "model-cards.md").read_text(encoding="utf-8")
@@ -79,3 +81,32 @@ def test_the_command_on_a_card_makes_a_model_of_that_kind(run, nothing_to_learn,
     assert header.get("data") in (made.get("data"), None)
     if header["kind"] in ("prior", "decoder"):
         assert made["tokenizer"].startswith(header["tokenizer"])
+
+
+@pytest.mark.parametrize(("source", "right"), [("digits", "CC BY-SA 3.0"), (None, "that of the pictures it learned")])
+def test_a_card_tells_how_the_model_was_made(monkeypatch, tmp_path, capsys, source, right):
+    monkeypatch.setattr("sys.argv", ["arlib", "train", "prior", "--name", "a b", "--resume"])
+    monkeypatch.setattr(cards, "peak_memory", lambda: 2_340_000_000)
+    path = tmp_path / "prior-x.safetensors"
+    path.write_bytes(b"abc")
+    cards.write(path, Prior(8, 6, 8, 1, 2), 90.0, Settings(9, 20, 0.1, seed=7), {"valid bits": "1.5"}, "dice", source)
+    text = path.with_suffix(".md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| ([\w -]+) \| (.*) \|$", text, re.M))
+    assert rows.pop("licence").startswith(right)
+    assert int(rows.pop("parameters").removesuffix(", stored as float16").replace(",", "")) > 100
+    assert rows == {
+        "trained by": "`python -m arlib train prior --name 'a b'`",
+        "seed": "7",
+        "time": f"1.5 minutes on a CPU, threads: {torch.get_num_threads()}",
+        "memory": "2.3 GB at most, pictures and all",
+        "valid bits": "1.5",
+        "learned from": "dice",
+        "size": "3 bytes",
+        "SHA-256": "`ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad`",  # of FIPS 180's own example
+    }
+    assert "\n2.0 examples a second" in capsys.readouterr().out  # 9 steps of 20 in 90 seconds
+
+
+def test_the_memory_of_a_process_is_in_bytes():
+    block = torch.ones(25_000_000)  # 100 MB
+    assert block.nbytes < cards.peak_memory() < 64e9

@@ -89,7 +89,7 @@ def test_a_card_tells_how_the_model_was_made(monkeypatch, tmp_path, capsys, sour
     monkeypatch.setattr(cards, "peak_memory", lambda: 2_340_000_000)
     path = tmp_path / "prior-x.safetensors"
     path.write_bytes(b"abc")
-    cards.write(path, Prior(8, 6, 8, 1, 2), 90.0, Settings(9, 20, 0.1, seed=7), {"valid bits": "1.5"}, "dice", source)
+    cards.write(path, Prior(8, 6, 8, 1, 2), 900.0, Settings(9, 20, 0.1, seed=7), {"valid bits": "1.5"}, "dice", source)
     text = path.with_suffix(".md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| ([\w -]+) \| (.*) \|$", text, re.M))
     assert rows.pop("licence").startswith(right)
@@ -97,14 +97,14 @@ def test_a_card_tells_how_the_model_was_made(monkeypatch, tmp_path, capsys, sour
     assert rows == {
         "trained by": "`python -m arlib train prior --name 'a b'`",
         "seed": "7",
-        "time": f"1.5 minutes on a CPU, threads: {torch.get_num_threads()}",
+        "time": f"15.0 minutes on a CPU, threads: {torch.get_num_threads()}",
         "memory": "2.3 GB at most, pictures and all",
         "valid bits": "1.5",
         "learned from": "dice",
         "size": "3 bytes",
         "SHA-256": "`ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad`",  # of FIPS 180's own example
     }
-    assert "\n2.0 examples a second" in capsys.readouterr().out  # 9 steps of 20 in 90 seconds
+    assert "\n0.2 examples a second" in capsys.readouterr().out  # 9 steps of 20 in 900 seconds
 
 
 def test_the_memory_of_a_process_is_in_bytes():

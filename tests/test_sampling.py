@@ -134,6 +134,7 @@ def test_a_beginning_is_kept_and_completed():
     assert (completed[:, :2] == torch.tensor([2, 0])).all()
     after_zero = torch.bincount(completed[:, 2], minlength=4) / 500
     assert torch.allclose(after_zero, prior.table[1].softmax(-1), atol=0.1)
+    assert (generate(prior, 3, beginning=torch.tensor([2]))[:, 0] == 2).all()
     each = torch.randint(4, (6, 5))
     assert torch.equal(generate(prior, 6, beginning=each), each)  # nothing left to draw
 

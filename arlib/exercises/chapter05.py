@@ -87,9 +87,9 @@ def _why_not(found: list, packed: bytes, bits: int, places: list[int], tokens: l
         return f"for token {place} of {bits} bits what comes after it is still there: keep its own bits alone."
     case = f"for token {place} of {bits} bits you get {str(found[wrong])[:12]}, and it is {token}"
     # The last place is left out: what would come after it is in no file. Where it alone is wrong, none of these is why.
-    cases = zip(*(_mistaken(packed, bits, k, tokens) for k in places[:-1] if place != places[-1]), strict=True)
+    cases = zip(*(_mistaken(packed, bits, k, tokens) for k in places[:-1]), strict=True)
     for each in cases:
-        if [value for value, _ in each] == found[:-1]:
+        if place != places[-1] and [value for value, _ in each] == found[:-1]:
             return f"{case}: {each[0][1]}"
     (byte, bit), (last, end) = divmod(bits * place, 8), divmod(bits * (place + 1) - 1, 8)
     return f"{case}: it goes from bit {bit} of byte {byte} to bit {end} of byte {last}."

@@ -166,7 +166,7 @@ def expanded(z, codes):
     return (codes.square().sum(-1) - 2 * z @ codes.T).argmin(-1)
 
 
-def centerd_in_half(z, codes):
+def centered_in_half(z, codes):
     center = codes.mean(0)
     return expanded(z - center, codes - center)
 
@@ -176,7 +176,7 @@ NEAREST = [
     (lambda z, codes: expanded(z.float(), codes.float()), "take away from z and codes"),
     (lambda z, codes: torch.cdist(z.float(), codes.float()).argmax(-1), "farthest"),
     (lambda z, codes: z @ codes.mT, "shape"),
-    (lambda z, codes: centerd_in_half(z.float(), codes.float()).int(), "the dtype is"),
+    (lambda z, codes: centered_in_half(z.float(), codes.float()).int(), "the dtype is"),
     (lambda z, codes: torch.full((len(z),), len(codes)), "some numbers are no codes"),
     (lambda z, codes: expanded(z.float() - z.float().mean(0), codes.float() - codes.float().mean(0)), "lose the same"),
     (lambda z, codes: None, "returns nothing yet"),
@@ -273,7 +273,7 @@ def test_a_wrong_answer_is_told_why(checker, answer, reason):
         (check.diagnosis, check.DISEASES),
         (check.split, split),
         (check.tokens_needed, torch.tensor(4714)),
-        (check.nearest_anywhere, lambda z, codes: centerd_in_half(z.float(), codes.float())),
+        (check.nearest_anywhere, lambda z, codes: centered_in_half(z.float(), codes.float())),
         (check.nearest_anywhere, lambda z, codes: torch.cdist(z.double(), codes.double()).argmin(-1)),
         (check.nearest_anywhere, lambda z, codes: (z[:, None] - codes).square().sum(-1).argmin(-1)),
         (check.freeze, shut),

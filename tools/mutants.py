@@ -33,8 +33,6 @@ TRIED_BY = {
     "_trained": ["test_codec", "test_shipped_digits", "test_dial", "test_sharp", "test_default_dtype"],
     "checkpoints": ["test_checkpoints", "test_strangers"],
     "cli.cards": ["test_cards"],
-    "cli.coding": ["test_cli_files"],
-    "cli.options": ["test_cli_files"],
     "codec": ["test_codec", "test_codec_relatives"],
     "container": ["test_codec", "test_chapter12"],
     "data": ["test_data", "test_folders"],

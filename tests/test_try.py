@@ -347,7 +347,7 @@ def test_a_browser_whose_workers_have_no_canvas_lends_its_own(page):
 @pytest.mark.parametrize("colors", ["light", "dark"])
 def test_the_page_in_use_is_for_everybody(page, colors):
     draw_slowly(page)
-    page.emulate_media(color_scheme=colors)
+    page.emulate_media(color_scheme=colors, reduced_motion="reduce")  # no color is halfway to another
     page.locator(".try-frame").first.click()
     wait(page, "Compressing: done")
     page.get_by_role("button", name="Draw a frame").click()

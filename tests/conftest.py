@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,9 @@ from playwright.sync_api import Browser, Locator, sync_playwright
 # A property holds or does not, however slow the machine is today.
 settings.register_profile("book", deadline=None, derandomize=True)
 settings.load_profile("book")
+
+# What is started in the background (`make test &`) does not hear Ctrl-C, which some tests send.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
 

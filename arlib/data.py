@@ -48,7 +48,7 @@ HASHES = {
     "train_lables.json": "a3a0d804911c71de4b73015af980e237de5f82da7b1482a8efaf7adcc1722f45",
     "test_lables.json": "a5df9ed6f395827dd69906fe5ac740be70395ca9d841974d4351818628b48bb6",
 }
-SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".webp"}
+SUFFIXES = {".bmp": "BMP", ".jpeg": "JPEG", ".jpg": "JPEG", ".png": "PNG", ".webp": "WEBP"}  # and their formats
 
 
 def root() -> Path:
@@ -246,7 +246,7 @@ def write_image(path: str | Path, image: torch.Tensor) -> None:
     path = Path(path)
     check_suffix(path)
     picture = Image.fromarray(image.numpy() if image.shape[2] == 3 else image[..., 0].numpy())
-    kind = Image.registered_extensions()[path.suffix.lower()]
+    kind = SUFFIXES[path.suffix.lower()]
     lossless = {"lossless": True} if kind == "WEBP" else {}
     write_atomically(path, lambda partial: picture.save(partial, format=kind, **lossless))
 

@@ -342,9 +342,9 @@ class Twin:
         return np.rint(sums, out=sums)
 
     def _step_normalize(self, x: np.ndarray) -> np.ndarray:
-        roots = [math.isqrt(int(square) + self.epsilon) for square in (x * x).sum(0)]
-        quotients = np.array([float(self._root_width // root) for root in roots])
-        return np.rint(x * (quotients * 2.0 ** (UNIT - ROOT_BITS)))
+        roots = [math.isqrt(int(square) + self.epsilon) for square in (x * x).sum(0).tolist()]
+        normalized = x * np.array([self._root_width // root * 2.0 ** (UNIT - ROOT_BITS) for root in roots])
+        return np.rint(normalized, out=normalized)
 
     def _integers(self, prior: Prior) -> dict[str, torch.Tensor]:
         """Weights under the prior's names: those of which an input is a sum as activations, then the matrices.
@@ -408,7 +408,7 @@ def _quotient(number: torch.Tensor, divisor: torch.Tensor) -> torch.Tensor:
 
 
 def saturated(x: np.ndarray) -> np.ndarray:
-    return np.clip(x, np.float64(-LARGEST), np.float64(LARGEST), out=x)
+    return x.clip(np.float64(-LARGEST), np.float64(LARGEST), out=x)
 
 
 def looked_up(table: np.ndarray, index: np.ndarray) -> np.ndarray:

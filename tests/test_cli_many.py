@@ -220,18 +220,19 @@ def test_evaluate_measures_a_folder_as_it_would_its_pictures(run, pictures, read
 
 
 @pytest.mark.parametrize(
-    ("arguments", "names"),
+    ("arguments", "names", "title"),
     [
-        (["--split", "valid"], ["valid"]),
-        (["--tokenizer", "book"], ["train", "valid", "unseen"]),
-        (["--prior", "book", "--split", "unseen"], ["unseen"]),
-        ([], ["train", "valid", "unseen", "linear-5", "conv-25"]),
+        (["--split", "valid"], ["valid"], "Prior book and its tokenizer"),
+        (["--tokenizer", "book"], ["train", "valid", "unseen"], "Tokenizer book"),
+        (["--prior", "small", "--split", "unseen"], ["unseen"], "Prior small and its tokenizer"),
+        ([], ["train", "valid", "unseen", "linear-5", "conv-25"], "Prior book and its tokenizer"),
     ],
 )
-def test_evaluate_measures_what_was_asked_for_and_no_more(run, monkeypatch, arguments, names):
+def test_evaluate_measures_what_was_asked_for_and_no_more(run, monkeypatch, arguments, names, title):
     monkeypatch.setattr(data, "files", lambda name, split: FRAMES[:2])
     code, out, _ = run("evaluate", *arguments)
     assert code == 0
+    assert title in " ".join(out.split())
     for name in ("train", "valid", "unseen", "linear-5", "conv-25"):
         assert (f"│ {name} " in out) == (name in names)
 

@@ -149,8 +149,10 @@ def test_a_bad_one_of_many_does_not_keep_the_others(run, place):
     assert sorted(path.name for path in Path("out").iterdir()) == ["good.png", "other.png"]
     code, _, err = run("compress", "text.png", FRAMES[0], "small.png", "out", *TINY)
     assert code == 2
-    assert "2 of 3 files failed, the others are written. The first: text.png is not an image" in err
+    assert err.startswith("arlib: 2 of 3 files failed, the others are written. The first: text.png is not an image")
     assert Path("out", FRAMES[0].stem + ".ptb").is_file()
+    assert run("compress", "small.png", FRAMES[0], "out", *TINY, "--force")[2].startswith("arlib: 1 of 2 files failed")
+    assert run("compress", "text.png", "x.ptb", *TINY)[2].startswith("arlib: text.png is not an image")
 
 
 def test_a_failed_write_leaves_the_old_file_whole(run, place, monkeypatch):

@@ -1,6 +1,7 @@
 """The tables of `evaluate`: each figure again, by another way."""
 
 import io
+import math
 import re
 from types import SimpleNamespace
 
@@ -15,10 +16,11 @@ from arlib.cli import report, sources
 
 @pytest.fixture
 def few_frames(monkeypatch):
-    """Five frames of valid for every split, as the real ones take minutes."""
-    paths = data.files("supertuxkart", "valid")[::60]
-    monkeypatch.setattr(data, "files", lambda name, split: paths)
-    return torch.stack([data.read_image(path) for path in paths])
+    """Five frames of every split, as all take minutes, in batches of two: those of valid."""
+    files = data.files
+    monkeypatch.setattr(data, "files", lambda name, split: files(name, split)[:300:60])
+    monkeypatch.setattr(sources, "BATCH", 2)
+    return torch.stack([data.read_image(path) for path in data.files("supertuxkart", "valid")])
 
 
 def rendered(table) -> str:
@@ -67,12 +69,33 @@ def test_large_grids_are_measured_a_few_at_a_time(monkeypatch, length, vocabular
 
 def test_the_shipped_autoencoders(few_frames):
     text = rendered(report.autoencoder_table())
+    heading = next(line for line in text.splitlines() if "MSE" in line)
+    assert "Patch auto-encoders on valid" in text
+    assert [cell.strip() for cell in heading.split("┃")[1:-1]] == [
+        "auto-encoder", "patch", "numbers a patch", "MSE", "PSNR",
+    ]  # fmt: skip
     for name in report.AUTOENCODERS:
         row = next(line for line in text.splitlines() if f" {name} " in line)
         again = arlib.load_autoencoder(name).reconstruct(few_frames)
-        error = ((few_frames.double() - again.double()) / 255).square().mean().item()
-        assert f"{error:.5f}" in row
-        assert error < 0.010 or "-5" not in name
+        errors = ((few_frames.double() - again.double()) / 255).square().flatten(1).mean(1)
+        side, error = name.partition("-")[2], errors.mean().item()
+        assert [cell.strip() for cell in row.split("│")[1:-1]] == [
+            name, f"{side}×{side}", str(arlib.load_autoencoder(name).latent_dim), f"{error:.5f}",
+            f"{(-10 * errors.log10()).mean().item():.2f} dB",
+        ]  # fmt: skip
+        assert error < 0.010 or side != "5"
+
+
+def test_the_bits_of_labeled_grids_are_those_with_their_labels():
+    prior = arlib.load_prior("digits-4x4")
+    grids = arlib.load_tokenizer("digits-4x4").encode(data.load("digits", "valid")[:40])
+    labels = data.labels("digits", "valid")[:40]
+    with torch.no_grad():
+        shares = prior(grids.flatten(1), label=labels).double().log_softmax(-1)
+    bits = -shares.gather(2, grids.flatten(1)[..., None]).sum().item() / math.log(2) / 40
+    figures = report.prior_figures(prior, grids, labels)
+    assert figures == {"valid bits": f"{bits / 16:.3f} per token, {bits:,.1f} per picture (with their labels)"}
+    assert report.prior_figures(prior, grids) != figures
 
 
 def test_the_figures_that_the_book_promises_hold_on_the_whole_of_valid():

@@ -1,6 +1,7 @@
 """`compress`, `decompress` and `info`: what they make, and the one line they say of every wrong input."""
 
 import io
+import itertools
 import re
 from pathlib import Path
 
@@ -179,6 +180,40 @@ def test_info_shows_the_header_and_the_ledger(run, place, folder):
     assert f"{codec.hash} (tiny)" in out
     for row, bits in {**codec.ledger(file), "file": 8 * len(file)}.items():
         assert re.search(rf"{row} .*{bits:,.3f} ", out), row
+    assert header_shown(out) == {
+        "header": "",
+        "version": "1",
+        "model": f"{codec.hash} (tiny)",
+        "checksum of the tokens": file[11:7:-1].hex(),
+        "checksum of the file": file[15:11:-1].hex(),
+    }
+    assert out.split()[0] == "good.ptb"
+
+
+def header_shown(out: str) -> dict[str, str]:
+    """The rows of the first table that `info` prints."""
+    lines = itertools.takewhile(lambda line: "└" not in line, out.splitlines())
+    rows = [[cell.strip() for cell in re.split("[│┃]", line)[1:-1]] for line in lines if re.search("[│┃]", line)]
+    return {row[0]: row[1] for row in rows}
+
+
+@pytest.mark.parametrize(
+    ("prior", "row", "options", "shown"),
+    [
+        ("digits-4x4", "label", ["--label", "7"], "7"),
+        ("digits-4x4", "label", [], "none"),
+        ("cifar-raster", "label", ["--label", "dog"], "dog"),
+        ("fine", "quality", ["--quality", 2], "2"),
+    ],
+)
+def test_info_shows_what_a_file_says_of_its_picture(run, tmp_path, monkeypatch, prior, row, options, shown):
+    monkeypatch.chdir(tmp_path)
+    frame = data.read_image(FRAMES[0])
+    data.write_image("a.png", {"digits-4x4": frame[:28, :28, :1], "cifar-raster": frame[:32, :32]}.get(prior, frame))
+    named = [] if prior == "fine" else ["--prior", prior]
+    assert run("compress", "a.png", "a.ptb", *named, *options)[0] == 0
+    for again in ([], ["--prior", prior]):
+        assert header_shown(run("info", "a.ptb", *again)[1])[row] == shown
 
 
 def test_the_ledger_adds_up_line_by_line():

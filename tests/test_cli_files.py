@@ -138,7 +138,8 @@ def test_many_pictures_and_folders_go_to_a_folder(run, place, monkeypatch):
     Path("again").mkdir()
     code, out, _ = run("decompress", "out", "again")
     assert code == 0
-    assert "4 pictures" in out
+    assert "again: 4 pictures. " in out
+    assert run("decompress", "out/0.ptb", "one.png")[1].startswith("one.png: one picture. ")
     assert sorted(path.name for path in Path("again").iterdir()) == sorted(f"{name}.png" for name in names)
 
 

@@ -416,6 +416,13 @@ def test_pictures_moved_by_chance():
     mirrored = [found(image.flip(1), part) for image, part in zip(colors, inner, strict=True)]
     assert all(one != other for one, other in zip(plain, mirrored, strict=True))
     assert 10 < sum(mirrored) < 30
+    assert torch.equal(shifted, examples.moved(colors, "cifar10", 1))
+    assert not torch.equal(shifted, examples.moved(colors, "cifar10", 2))
+    corners = [
+        torch.equal(image[4:, 4:], part) or torch.equal(image.flip(1)[4:, 4:], part)
+        for image, part in zip(colors, inner, strict=True)
+    ]
+    assert any(corners)  # as far as two pixels, in both directions at once
 
 
 def test_a_data_set_of_tokens_may_be_taken_several_times(tmp_path, monkeypatch):

@@ -48,12 +48,17 @@ def test_held_out_pictures_of_a_folder_are_measured_and_never_learned(mine, tmp_
 
 
 def test_frames_of_valid_and_unseen_are_never_learned_among_one_s_own(tmp_path):
-    frames = data.files("supertuxkart", "unseen")[:2] + data.files("supertuxkart", "train")[:2]
+    learned = data.files("supertuxkart", "train")[:2]
+    frames = [
+        learned[1],
+        *data.files("supertuxkart", "unseen")[:2],
+        *learned,
+    ]  # the last is held out, and so is its copy
     for number, path in enumerate(frames):
         (tmp_path / f"{number}{path.suffix}").write_bytes(path.read_bytes())
     with pytest.warns(Notice, match="shows a held-out picture"):
         dataset = examples.pictures(str(tmp_path), None, None, 5)
-    assert torch.equal(dataset.learned[torch.tensor([0])], data.read_image(frames[2])[None])
+    assert torch.equal(dataset.learned[torch.arange(4)], data.read_image(learned[0])[None].expand(4, -1, -1, -1))
 
 
 @pytest.mark.parametrize(

@@ -383,6 +383,8 @@ def test_digits_moved_by_known_amounts():
     halved = moved(scales=same / 2)[:, 7:21, 7:21].float()
     means = digits.float().unflatten(1, (14, 2)).unflatten(3, (14, 2)).mean(dim=(2, 4))
     assert (halved - means).abs().max() <= 0.5 + 1e-3
+    both = moved(angles=torch.full((3,), torch.pi / 2), scales=same / 2)[:, 7:21, 7:21].float()
+    assert (both - means.rot90(1, dims=(1, 2))).abs().max() <= 0.5 + 1e-3
 
 
 def test_pictures_moved_by_chance():
@@ -423,6 +425,22 @@ def test_pictures_moved_by_chance():
         for image, part in zip(colors, inner, strict=True)
     ]
     assert any(corners)  # as far as two pixels, in both directions at once
+
+
+def test_classes_and_weights_of_tokens(tmp_path):
+    """Held-out tokens may have a class that the others lack; the tokenizer is the one whose hash they carry."""
+    book = checkpoints.find("tokenizer", "book")
+    for name, labels in {"a": [0, 4], "b": [7, 1], "c": None}.items():
+        many = None if labels is None else torch.tensor(labels)
+        tokenset.write(tmp_path / name, torch.zeros(2, 4, dtype=torch.int64), 16, checkpoints.sha256(book), many)
+    train = tokenset.mapped(tmp_path / "a")
+    assert examples.classes_of(train, tokenset.read(tmp_path / "b")) == 8
+    assert examples.classes_of(train, tokenset.read(tmp_path / "c")) == examples.classes_of(train, None) == 5
+    assert examples.weights_of(train, None) == examples.weights_of(train, "book") == book
+    with pytest.raises(checkpoints.CheckpointError, match="were made by another tokenizer"):
+        examples.weights_of(train, "fine")
+    tokenset.write(tmp_path / "d", torch.zeros(2, 4, dtype=torch.int64), 16, "ab" * 32)
+    assert examples.weights_of(tokenset.mapped(tmp_path / "d"), None) is None
 
 
 def test_a_data_set_of_tokens_may_be_taken_several_times(tmp_path, monkeypatch):

@@ -206,9 +206,9 @@ def kind(tokens: TokenSet | MappedTokenSet) -> tuple:
 
 
 def classes_of(train: MappedTokenSet, held_out: TokenSet | None) -> int:
-    """How many classes the labels name, of learned and held-out tokens; 0 where there are none."""
-    sets = [one for one in (train, held_out) if one is not None and one.labels is not None]
-    return max((int(one.labels.max()) + 1 for one in sets if one.labels is not None), default=0)
+    """How many classes the labels name, of learned tokens and of held-out ones, if those have labels."""
+    labels = [one.labels for one in (train, held_out) if one is not None and one.labels is not None]
+    return 1 + max(int(some.max()) for some in labels)
 
 
 def weights_of(tokens: MappedTokenSet, named: str | None) -> Path | None:

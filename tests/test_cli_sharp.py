@@ -1,0 +1,81 @@
+"""`train sharp` from its options to a decoder that `decompress --sharp` takes, and what its card tells."""
+
+import functools
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+import arlib
+from arlib import checkpoints, data, metrics, realism, sharp, training
+from arlib.sharp import AdversarialLoss, StatisticsLoss
+
+FEW = 16  # frames of each split, as all take minutes
+SMALL = ["--steps", 2, "--batch-size", 2, "--width", 4, "--depth", 1]
+
+
+@pytest.fixture
+def frames(tmp_path, monkeypatch) -> dict[str, torch.Tensor]:
+    paths = {split: data.files("supertuxkart", split)[: 20 * FEW : 20] for split in ("train", "valid")}
+    some = {split: torch.stack([data.read_image(path) for path in paths[split]]) for split in paths}
+    monkeypatch.setattr(data, "load", lambda name, split: some[split])
+    monkeypatch.setattr(realism, "fresh_judge", functools.partial(realism.fresh_judge, steps=5))
+    monkeypatch.chdir(tmp_path)
+    return some
+
+
+@pytest.mark.parametrize(
+    ("loss", "kind", "strength"), [("adversarial", AdversarialLoss, 4.0), ("statistics", StatisticsLoss, 2.5)]
+)
+def test_a_sharp_decoder_is_trained_used_and_described(run, frames, monkeypatch, loss, kind, strength):
+    learned = []
+    fit = training.fit
+
+    def watched(chosen, examples, settings, *rest):
+        learned.append((chosen, examples))
+        return fit(chosen, examples, settings, *rest)
+
+    monkeypatch.setattr(training, "fit", watched)
+    named = [] if loss == "adversarial" else ["--strength", strength]
+    code, _, _ = run("train", "sharp", "--name", "x", "--out", "run", "--loss", loss, *SMALL, *named)
+    assert code == 0
+    (chosen, (tokens, images)), plain = learned[0], arlib.load_tokenizer("book")
+    assert (type(chosen), chosen.strength) == (kind, strength)
+    assert torch.equal(tokens.long(), plain.encode(frames["train"]))
+    assert torch.equal(images, frames["train"])
+
+    weights = Path("run/decoder-x.safetensors")
+    decoder = sharp.load(str(weights))
+    assert (
+        checkpoints.read_header(weights)["tokenizer"]
+        == f"sha256:{checkpoints.sha256(checkpoints.find('tokenizer', 'book'))}"
+    )
+    assert (decoder.detail.config["width"], decoder.detail.config["depth"]) == (4, 1)
+    # The last layer begins with zeros, and a judge learns alone for the first hundred steps.
+    assert decoder.detail.last.weight.any() == (loss == "statistics")
+    assert len(list(Path("run/moments").glob("reconstructions-*.png"))) > 0
+
+    valid = frames["valid"]
+    again, card = decoder.reconstruct(valid), weights.with_suffix(".md").read_text(encoding="utf-8")
+    lines = realism.grid_lines(again)
+    for figure in (
+        f"{metrics.psnr(valid, again).mean():.2f} dB (mean over pictures)",
+        f"{metrics.ssim(valid, again).mean():.3f}",
+        ", ".join(f"{power:.2f}" for power in realism.octaves(again, valid)),
+        f"{lines[0].max():.2f} across, {lines[1].max():.2f} down (no line is 1)",
+        f"{realism.halves(again, valid):.4f} (two halves of the originals: {realism.halves(valid, valid):.4f})",
+    ):
+        assert figure in card, figure
+    judged = re.search(r"([\d.]+) of places right \(0\.5 is the goal\)", card)
+    few = frames["train"][::8]
+    expected = realism.fresh_judge(decoder.reconstruct(few), few, again, valid)
+    assert judged is not None
+    assert float(judged[1]) == pytest.approx(expected, abs=6e-4)
+    frame = data.files("supertuxkart", "valid")[0]
+    assert (
+        run("compress", frame, "a.ptb")[0]
+        == run("decompress", "a.ptb", "a.png", "--sharp", 1, "--decoder", weights)[0]
+        == 0
+    )
+    assert torch.equal(data.read_image("a.png"), decoder.reconstruct(data.read_image(frame)[None])[0])

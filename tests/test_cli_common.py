@@ -49,7 +49,7 @@ def test_several_codebooks_share_a_latent_or_its_parts():
 def test_a_pyramid_has_the_sides_that_are_named(cut):
     made = quantizer(scales="1,2,4", cut=cut)
     assert isinstance(made, Pyramid)
-    assert (tuple(made.sides), made.cut) == ((1, 2, 4), cut)
+    assert (tuple(made.sides), made.cut, made.codebook_size) == ((1, 2, 4), cut, 16)
 
 
 @pytest.mark.parametrize(
@@ -138,3 +138,20 @@ def test_what_is_brighter_than_the_middle_of_a_mask_is_drawn(tmp_path, mode):
     with pytest.raises(data.DataError, match="--fit"):
         completing.to_draw(image, 7, None, None, tmp_path / "large.png", False)
     assert completing.to_draw(image, 7, None, None, tmp_path / "large.png", True)[:4, :9].all()
+
+
+@pytest.mark.parametrize(
+    ("keep", "rows", "columns"),
+    [
+        ("top", slice(6, None), slice(None)),
+        ("bottom", slice(7), slice(None)),
+        ("left", slice(None), slice(8, None)),
+        ("right", slice(None), slice(9)),
+        ("outside", slice(3, 10), slice(4, 13)),
+    ],
+)
+def test_what_is_kept_of_an_uneven_picture_is_no_more_than_half(keep, rows, columns):
+    expected = torch.zeros(13, 17, dtype=torch.bool)
+    expected[rows, columns] = True
+    drawn = completing.to_draw(torch.zeros(13, 17, 1, dtype=torch.uint8), 1, None, keep, None, False)
+    assert torch.equal(drawn, expected)

@@ -1,5 +1,8 @@
 """What options stand for: quantizers, sizes, classes, and the part of a picture that is drawn anew."""
 
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -155,3 +158,39 @@ def test_what_is_kept_of_an_uneven_picture_is_no_more_than_half(keep, rows, colu
     expected[rows, columns] = True
     drawn = completing.to_draw(torch.zeros(13, 17, 1, dtype=torch.uint8), 1, None, keep, None, False)
     assert torch.equal(drawn, expected)
+
+
+def test_what_would_be_replaced_is_named_and_counted(tmp_path):
+    paths = [tmp_path / name for name in ("a", "b", "c", "d")]
+    common.check_unwritten(paths, False)
+    for there, words in enumerate(("a would be", "a and 1 other file would be", "a and 2 other files would be")):
+        paths[there].touch()
+        with pytest.raises(data.DataError, match=f"{words} replaced. Name another place, .*--force"):
+            common.check_unwritten(paths, False)
+    common.check_unwritten(paths, True)
+    assert [common.counted(count, "file") for count in (0, 1, 2000)] == ["0 files", "1 file", "2,000 files"]
+
+
+WORK = """
+from arlib.cli.terminal import metered
+with metered(":car: [red]a[/red]", 4) as meter:
+    meter.advance(3)
+    meter.progress.refresh()
+"""
+
+
+def test_a_bar_stands_on_a_terminal_alone_with_names_as_they_are():
+    reading, writing = os.openpty()
+    everything = os.environ | {"TERM": "xterm", "COLUMNS": "80"}
+    done = subprocess.run(
+        [sys.executable, "-c", WORK], stdout=subprocess.PIPE, stderr=writing, env=everything, check=True
+    )
+    os.close(writing)
+    shown = os.read(reading, 1 << 16).decode()
+    os.close(reading)
+    assert done.stdout == b""
+    assert shown.count(":car: [red]a[/red] ") > 0
+    assert "3/4" in shown
+    assert "\x1b[2K" in shown  # at the end the bar is taken away
+    quiet = subprocess.run([sys.executable, "-c", WORK], capture_output=True, check=True, env=everything)
+    assert (quiet.stdout, quiet.stderr) == (b"", b"")

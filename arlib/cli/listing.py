@@ -35,7 +35,7 @@ def only_files(folder: Path, paths: list[Path]) -> list[Path]:
     if others:
         message = f"{folder} holds {len(others):,} more that are not read, as {others[0]}: it is no file."
         warnings.warn(message, Notice, stacklevel=3)
-    return sorted(set(paths) - set(others)) if others else paths
+    return sorted(set(paths) - set(others))
 
 
 def tell_unreadable(folder: Path) -> None:

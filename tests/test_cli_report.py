@@ -142,6 +142,29 @@ def test_the_bits_of_labeled_grids_are_those_with_their_labels():
     assert report.prior_figures(prior, grids)["valid bits"].endswith(" per picture")
 
 
+def test_each_codebook_has_its_share():
+    tokenizer, images = arlib.load_tokenizer("digits-4x4x2"), data.load("digits", "valid")[:30]
+    tokens = tokenizer.encode(images)
+    shares = [len(tokens[..., book].unique()) / tokenizer.codebook_size for book in range(2)]
+    assert shares[0] != shares[1]
+    assert report.usages(tokenizer, tokens) == shares
+    codes = report.Codes(tokenizer)
+    for part in tokens.split(7):
+        codes.see(part)
+    assert codes.share == pytest.approx(sum(shares) / 2)
+    again = tokenizer.decode(tokens)
+    assert report.tokenizer_figures(tokenizer, images) == {
+        "valid MSE": f"{report.metrics.mse(images, again).mean():.5f} (pixels in [0, 1])",
+        "valid PSNR": f"{report.metrics.psnr(images, again).mean():.2f} dB (mean over pictures)",
+        "valid codebook usage": f"{shares[0]:.1%} and {shares[1]:.1%}",
+    }
+
+
+def test_labels_are_nothing_to_a_prior_without_classes():
+    prior, grids = arlib.load_prior("small"), torch.randint(1024, (2, 20, 30))
+    assert torch.equal(report.bits_of(prior, grids, torch.tensor([3, 4])), report.bits_of(prior, grids))
+
+
 def test_the_figures_that_the_book_promises_hold_on_the_whole_of_valid():
     frames = data.load("supertuxkart", "valid")
     tokenizer = arlib.load_tokenizer("book")

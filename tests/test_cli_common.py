@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from arlib import data
+from arlib import checkpoints, data
 from arlib.cli import common, completing
 from arlib.quantizers import BSQ, VQ, Product, Residual
 from arlib.scales import Pyramid
@@ -96,6 +96,11 @@ def test_a_tokenizer_takes_pictures_of_its_colors_that_its_patches_tile(name, pa
             data.DataError, match=rf"The pictures of {name} are .* patches of {patch_size}×{patch_size}"
         ):
             common.check_fits(model, name)
+
+
+def test_a_tokenizer_of_no_set_counts_as_one_of_frames(tmp_path):
+    checkpoints.save(tmp_path / "a.safetensors", "tokenizer", ImageTokenizer(17, 8, 0, BSQ(4)))
+    assert common.data_of(str(tmp_path / "a.safetensors")) == "supertuxkart"
 
 
 def test_guidance_has_limits():
@@ -191,6 +196,6 @@ def test_a_bar_stands_on_a_terminal_alone_with_names_as_they_are():
     assert done.stdout == b""
     assert shown.count(":car: [red]a[/red] ") > 0
     assert "3/4" in shown
-    assert "\x1b[2K" in shown  # at the end the bar is taken away
+    assert shown.endswith("\x1b[1A\x1b[2K")  # at the end its line is taken away
     quiet = subprocess.run([sys.executable, "-c", WORK], capture_output=True, check=True, env=everything)
     assert (quiet.stdout, quiet.stderr) == (b"", b"")

@@ -41,7 +41,7 @@ def pace(count: int, seconds: float) -> str:
 @contextlib.contextmanager
 def metered(doing: str, total: int) -> Iterator[Meter]:
     """A bar on standard error, where that is a terminal, for as long as `total` pictures take, and their `Meter`."""
-    screen = Console(stderr=True, markup=False, emoji=False)
+    screen = Console(stderr=True)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as progress:
         yield Meter(progress, doing, total)

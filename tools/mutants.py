@@ -38,7 +38,7 @@ TRIED_BY = {
     "cli.examples": ["test_cli_sets", "test_own_pictures"],
     "cli.files": ["test_cli_files", "test_cli_many", "test_dial", "test_sharp"],
     "cli.samples": ["test_cli_sets", "test_evaluation"],
-    "cli.scoring": ["test_cli_sets", "test_evaluation"],
+    "cli.scoring": ["test_cli_scoring", "test_cli_sets", "test_evaluation"],
     "cli.sharp": ["test_cli_sharp"],
     "cli.sharpening": ["test_cli_sharp", "test_sharp"],
     "codec": ["test_codec", "test_codec_relatives"],

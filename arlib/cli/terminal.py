@@ -41,7 +41,8 @@ def pace(count: int, seconds: float) -> str:
 @contextlib.contextmanager
 def metered(doing: str, total: int) -> Iterator[Meter]:
     """A bar on standard error, where that is a terminal, for as long as `total` pictures take, and their `Meter`."""
-    screen = Console(stderr=True)
+    # While a bar is shown, what anybody writes passes through its console: names in it stay as they are.
+    screen = Console(stderr=True, markup=False, emoji=False)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as progress:
         yield Meter(progress, doing, total)

@@ -20,6 +20,8 @@ from arlib import data
 
 MOST = 1.3  # times the floor, for one frame
 FLOOR = "import torch, and load the codec"
+# As `python -m arlib` would do without what arlib/__main__.py does about garbage.
+PLAIN = "from arlib.cli import main; main()"
 
 
 def seconds(arguments: list[str]) -> tuple[float, float]:
@@ -45,6 +47,7 @@ def programs(folder: Path) -> dict[str, list[str]]:
         FLOOR: ["-c", "import torch, arlib; arlib.load_codec()"],
         "compress": ["-m", "arlib", "compress", "--force", str(frame), str(file)],
         "decompress": ["-m", "arlib", "decompress", "--force", str(file), str(picture)],
+        "decompress, garbage as in Python": ["-c", PLAIN, "decompress", "--force", str(file), str(picture)],
     }
 
 

@@ -15,18 +15,13 @@ def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def pictures(folder: str, side: int, channels: int) -> torch.Tensor:
-    """All that was drawn, `(N, side, side, channels) uint8`."""
-    return data.load_folder(folder, side, side, channels)
-
-
 def test_settings_reach_the_sampler(run):
     options = ["--count", 3, "--seed", 5, "--temperature", 0.8, "--top-k", 40, "--top-p", 0.6, "--guidance", 2]
     code, out, _ = run("generate", "--out", "deep/er", "--prior", "digits-4x4", "--label", 7, *options)
     prior, tokenizer, grid = arlib.load_pipeline("digits-4x4")
     tokens = sampling.generate(prior, 3, 5, 0.8, 40, 0.6, label=7, guidance=2.0)
     assert code == 0
-    assert torch.equal(pictures("deep/er", 28, 1), tokenizer.decode(orders.unraster(tokens, *grid)))
+    assert torch.equal(data.load_folder("deep/er", 28, 28, 1), tokenizer.decode(orders.unraster(tokens, *grid)))
     bits = metrics.bits(prior, tokens, label=torch.full((3,), 7)).sum(1).mean()
     assert f"deep/er: 3 new pictures, {bits:,.0f} bits each on average." in " ".join(out.split())
 
@@ -37,7 +32,7 @@ def test_a_prior_of_any_order_draws_in_its_own_or_in_the_one_that_is_named(run, 
     prior, tokenizer, grid = arlib.load_pipeline("cifar-any")
     order = orders.random(2, 64, torch.Generator().manual_seed(seed)) if named else orders.shuffled(64, 7)
     tokens = sampling.generate(prior, 2, seed, order=order, at_once=4)
-    assert torch.equal(pictures("new", 32, 3), tokenizer.decode(orders.unraster(tokens, *grid)))
+    assert torch.equal(data.load_folder("new", 32, 32, 3), tokenizer.decode(orders.unraster(tokens, *grid)))
 
 
 def test_its_bits_are_counted_in_the_order_in_which_it_drew(run):
@@ -56,7 +51,7 @@ def test_what_is_not_kept_is_drawn_by_chance(run):
     known = tokenizer.encode(data.load("digits", "valid")[:1]).flatten()
     known[8:] = -1
     tokens = sampling.generate(prior, 4, known=known)
-    assert torch.equal(pictures("new", 28, 1), tokenizer.decode(orders.unraster(tokens, *grid)))
+    assert torch.equal(data.load_folder("new", 28, 28, 1), tokenizer.decode(orders.unraster(tokens, *grid)))
     assert len(tokens[:, 8:].unique(dim=0)) > 1
 
 

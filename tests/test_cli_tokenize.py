@@ -26,7 +26,8 @@ def frames(tmp_path, monkeypatch) -> torch.Tensor:
 def test_tokens_of_a_tokenizer_with_a_dial_have_its_setting_as_their_label(run, frames, named, quality):
     assert run("tokenize", "frames", "a.tokens", "--tokenizer", "fine", *named)[0] == 0
     written = tokenset.read("a.tokens")
-    assert written.labels is not None and written.labels.tolist() == [quality, quality]  # noqa: PT018
+    assert written.labels is not None
+    assert written.labels.tolist() == [quality, quality]
     assert torch.equal(written.grids, arlib.load_tokenizer("fine").encode(frames, quality))
 
 

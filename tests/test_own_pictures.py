@@ -49,11 +49,8 @@ def test_held_out_pictures_of_a_folder_are_measured_and_never_learned(mine, tmp_
 
 def test_frames_of_valid_and_unseen_are_never_learned_among_one_s_own(tmp_path):
     learned = data.files("supertuxkart", "train")[:2]
-    frames = [
-        learned[1],
-        *data.files("supertuxkart", "unseen")[:2],
-        *learned,
-    ]  # the last is held out, and so is its copy
+    # The last picture is held out, and the first is its copy.
+    frames = [learned[1], *data.files("supertuxkart", "unseen")[:2], *learned]
     for number, path in enumerate(frames):
         (tmp_path / f"{number}{path.suffix}").write_bytes(path.read_bytes())
     with pytest.warns(Notice, match="shows a held-out picture"):

@@ -35,7 +35,7 @@ TRIED_BY = {
     "cli.cards": ["test_cards"],
     "cli.common": ["test_cli_common", "test_cli_files", "test_cli_sets", "test_own_pictures"],
     "cli.completing": ["test_cli_common", "test_cli_generate", "test_cli_sets"],
-    "cli.examples": ["test_cli_sets", "test_own_pictures"],
+    "cli.examples": ["test_cli_examples", "test_cli_sets", "test_own_pictures"],
     "cli.files": ["test_cli_files", "test_cli_many", "test_dial", "test_sharp"],
     "cli.samples": ["test_cli_sets", "test_evaluation"],
     "cli.scoring": ["test_cli_scoring", "test_cli_sets", "test_evaluation"],

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -44,6 +45,11 @@ def write_noise(folder: Path, count: int, height: int, width: int) -> torch.Tens
     for number, image in enumerate(images.numpy()):
         Image.fromarray(image).save(folder / f"{number:02}.png")
     return images
+
+
+def rows_of_card(weights: Path) -> dict[str, str]:
+    """The table on the card beside a weights file."""
+    return dict(re.findall(r"^\| ([\w -]+) \| (.*) \|$", weights.with_suffix(".md").read_text(encoding="utf-8"), re.M))
 
 
 @pytest.fixture

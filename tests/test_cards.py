@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import rows_of_card
 
 from arlib import checkpoints, data, realism, training
 from arlib.cli import cards, examples
@@ -90,8 +91,7 @@ def test_a_card_tells_how_the_model_was_made(monkeypatch, tmp_path, capsys, sour
     path = tmp_path / "prior-x.safetensors"
     path.write_bytes(b"abc")
     cards.write(path, Prior(8, 6, 8, 1, 2), 900.0, Settings(9, 20, 0.1, seed=7), {"valid bits": "1.5"}, "dice", source)
-    text = path.with_suffix(".md").read_text(encoding="utf-8")
-    rows = dict(re.findall(r"^\| ([\w -]+) \| (.*) \|$", text, re.M))
+    rows = rows_of_card(path)
     assert rows.pop("licence").startswith(right)
     assert int(rows.pop("parameters").removesuffix(", stored as float16").replace(",", "")) > 100
     assert rows == {

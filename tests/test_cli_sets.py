@@ -9,8 +9,8 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import arlib
-from arlib import checkpoints, data, orders, sampling, tokenset, training
-from arlib.cli import common, completing, examples, moments, train
+from arlib import checkpoints, data, sampling, tokenset, training
+from arlib.cli import common, completing, examples, train
 
 FRAME = data.files("supertuxkart", "valid")[0]
 RUN = ["--name", "x", "--out", "run"]
@@ -211,21 +211,6 @@ def test_what_a_run_can_do_at_six_moments_is_kept(run, few, tmp_path):
     assert sorted(event.step for event in board.Images("reconstructions")) == steps
 
 
-def test_samples_of_a_moment_are_the_same_each_time_and_a_column_is_a_class(tmp_path):
-    tokenizer = arlib.ImageTokenizer(7, 8, 1, arlib.quantizers.BSQ(4), channels=1)
-    prior = arlib.Prior(16, 16, 8, 1, 1, classes=10).eval()
-    (tmp_path / "curves").mkdir()
-    write = moments.samples(tmp_path, prior, tokenizer, (4, 4))
-    write(1)
-    write(2)
-    first, second = sorted((tmp_path / "moments").iterdir())
-    assert first.read_bytes() == second.read_bytes()
-    page = data.read_image(first, 4 * 28 + 6, 10 * 28 + 18, channels=1)
-    tokens = sampling.generate(prior, 40, label=torch.arange(40) % 10)
-    images = tokenizer.decode(orders.unraster(tokens, 4, 4))
-    assert torch.equal(page[30:58, 60:88], images[12])
-
-
 def test_a_judge_is_trained_and_has_a_card(run, few, tmp_path):
     learn = ["train", "judge", "--name", "x", "--out", tmp_path, "--steps", 3, "--batch-size", 8, "--width", 8]
     assert run(*learn)[0] == 0
@@ -246,18 +231,6 @@ def test_the_data_set_of_a_tokenizer_whose_header_names_none(tmp_path):
         assert common.data_of(str(path)) == name
     checkpoints.save(path, "tokenizer", model, data="cifar10")
     assert common.data_of(str(path)) == "cifar10"
-
-
-def test_a_contact_sheet_fills_its_last_row_with_white():
-    images = torch.arange(3, dtype=torch.uint8)[:, None, None, None].expand(3, 2, 2, 3)
-    sheet = moments.contact_sheet(images, 2, gap=1)
-    assert sheet[..., 0].tolist() == [
-        [0, 0, 255, 1, 1],
-        [0, 0, 255, 1, 1],
-        [255] * 5,
-        [2, 2, 255, 255, 255],
-        [2, 2, 255, 255, 255],
-    ]
 
 
 def test_the_parts_that_are_kept():

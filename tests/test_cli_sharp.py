@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import rows_of_card
 
 import arlib
 from arlib import checkpoints, data, metrics, realism, sharp, training
+from arlib.cli import sharpening
+from arlib.codec import CodecError
 from arlib.sharp import AdversarialLoss, StatisticsLoss
 
 FEW = 16  # frames of each split, as all take minutes
@@ -55,22 +58,33 @@ def test_a_sharp_decoder_is_trained_used_and_described(run, frames, monkeypatch,
     assert len(list(Path("run/moments").glob("reconstructions-*.png"))) > 0
 
     valid = frames["valid"]
-    again, card = decoder.reconstruct(valid), weights.with_suffix(".md").read_text(encoding="utf-8")
-    lines = realism.grid_lines(again)
-    for figure in (
-        f"{metrics.psnr(valid, again).mean():.2f} dB (mean over pictures)",
-        f"{metrics.ssim(valid, again).mean():.3f}",
-        ", ".join(f"{power:.2f}" for power in realism.octaves(again, valid)),
-        f"{lines[0].max():.2f} across, {lines[1].max():.2f} down (no line is 1)",
-        f"{realism.halves(again, valid):.4f} (two halves of the originals: {realism.halves(valid, valid):.4f})",
-    ):
-        assert figure in card, figure
-    judged = re.search(r"([\d.]+) of places right \(0\.5 is the goal\)", card)
+    again, lines = decoder.reconstruct(valid), realism.grid_lines(decoder.reconstruct(valid))
+    card = rows_of_card(weights)
+    judged = re.fullmatch(r"([\d.]+) of places right \(0\.5 is the goal\)", card["valid fresh judge"])
     few = frames["train"][::8]
     expected = realism.fresh_judge(decoder.reconstruct(few), few, again, valid)
     assert judged is not None
     assert float(judged[1]) == pytest.approx(expected, abs=6e-4)
+    assert {name: figure for name, figure in card.items() if "valid" in name and "judge" not in name} == {
+        "valid PSNR": f"{metrics.psnr(valid, again).mean():.2f} dB (mean over pictures)",
+        "valid SSIM": f"{metrics.ssim(valid, again).mean():.3f}",
+        "valid power by octave": ", ".join(f"{power:.2f}" for power in realism.octaves(again, valid))
+        + " (of the originals', from coarse to fine)",
+        "valid lines of the grid": f"{lines[0].max():.2f} across, {lines[1].max():.2f} down (no line is 1)",
+        "valid patch distance": f"{realism.halves(again, valid):.4f} "
+        f"(two halves of the originals: {realism.halves(valid, valid):.4f})",
+    }
     frame = data.files("supertuxkart", "valid")[0]
     assert run("compress", frame, "a.ptb")[0] == 0
     assert run("decompress", "a.ptb", "a.png", "--sharp", 1, "--decoder", weights)[0] == 0
     assert torch.equal(data.read_image("a.png"), decoder.reconstruct(data.read_image(frame)[None])[0])
+
+
+def test_a_damaged_file_among_others_stays_an_error():
+    codec, decoder = arlib.load_codec("book"), sharpening.decoder_for("book", None, "book-statistics")
+    good = (Path(__file__).parent / "golden" / "00.ptb").read_bytes()
+    picture = decoder.decode(codec.decompress_tokens(good)[None], 0.5)[0]
+    first, error, last = sharpening.decompress(codec, [good, b"no file", good], decoder, 0.5)
+    assert isinstance(error, CodecError)
+    assert all(isinstance(one, torch.Tensor) and torch.equal(one, picture) for one in (first, last))
+    assert torch.equal(sharpening.decompress(codec, [good], None, 1)[0], codec.decompress(good))  # type: ignore[arg-type]

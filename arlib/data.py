@@ -231,7 +231,7 @@ def read_image(
     if image.size != (width, height):
         if not fit:
             raise DataError(
-                f"{path} has {image.width}×{image.height} pixels, not {width}×{height}. "
+                f"{path} is {image.height} pixels high and {image.width} wide, not {height} and {width}. "
                 "Ask for it to be fitted (--fit): scaled to cover that size, then cut to its center."
             )
         image = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)

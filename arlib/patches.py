@@ -22,6 +22,6 @@ def check_divides(height: int, width: int, patch_size: int) -> None:
     """Raise `ValueError` unless patches of this size tile a picture of this size."""
     if patch_size < 1 or height % patch_size or width % patch_size:
         raise ValueError(
-            f"Patches of {patch_size}×{patch_size} pixels do not tile a picture of {width}×{height}: "
+            f"Patches of {patch_size}×{patch_size} pixels do not tile a picture {height} pixels high and {width} wide: "
             "choose a patch size that divides both."
         )

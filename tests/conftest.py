@@ -1,6 +1,7 @@
 """Settings for all tests; the command line, the browser and a page's figure as fixtures."""
 
 import importlib.util
+import io
 import os
 import re
 import signal
@@ -13,6 +14,8 @@ import torch
 from hypothesis import settings
 from PIL import Image
 from playwright.sync_api import Browser, Locator, sync_playwright
+from rich.console import Console
+from rich.table import Table
 
 # A property holds or does not, however slow the machine is today.
 settings.register_profile("book", deadline=None, derandomize=True)
@@ -45,6 +48,14 @@ def write_noise(folder: Path, count: int, height: int, width: int) -> torch.Tens
     for number, image in enumerate(images.numpy()):
         Image.fromarray(image).save(folder / f"{number:02}.png")
     return images
+
+
+def rows_of(table: Table) -> list[list[str]]:
+    """What the cells say, line by line."""
+    said = io.StringIO()
+    Console(file=said, width=400).print(table)
+    lines = [line for line in said.getvalue().splitlines() if "│" in line]
+    return [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines]
 
 
 def rows_of_card(weights: Path) -> dict[str, str]:

@@ -1,12 +1,13 @@
 """What models are trained on: pictures that move a little, and data sets of tokens with their labels."""
 
+import math
 from pathlib import Path
 
 import pytest
 import torch
 
 from arlib import checkpoints, data, tokenset
-from arlib.cli import examples
+from arlib.cli import cards, common, examples
 
 
 def test_digits_moved_by_known_amounts():
@@ -30,6 +31,31 @@ def test_digits_moved_by_known_amounts():
     assert (halved - means).abs().max() <= 0.5 + 1e-3
     both = moved(angles=torch.full((3,), torch.pi / 2), scales=same / 2)[:, 7:21, 7:21].float()
     assert (both - means.rot90(1, dims=(1, 2))).abs().max() <= 0.5 + 1e-3
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "mirrored"),
+    [("digits", {"data": "digits"}, False), ("cifar10", {"data": "cifar10"}, True), ("supertuxkart", {}, True)],
+)
+def test_the_pictures_of_a_data_set(monkeypatch, name, header, mirrored):
+    """Digits are never mirrored: a mirrored 2 is no digit."""
+    height, width, channels = shape = common.SHAPES[name]
+    sets = {split: torch.randint(256, (3, *shape), dtype=torch.uint8) for split in ("train", "valid")}
+    monkeypatch.setattr(data, "load", lambda source, split: {name: sets}[source][split])
+    dataset = examples.pictures(name, None, None, math.gcd(height, width))
+    train = sets["train"]
+    expected = torch.cat([train, train.flip(2)]) if mirrored else train
+    assert torch.equal(dataset.learned[torch.arange(len(dataset.learned))], expected)
+    assert torch.equal(dataset.held_out, sets["valid"])
+    assert (dataset.source, dataset.header, dataset.channels) == (name, header, channels)
+    assert dataset.described == cards.LEARNED_FROM[name]
+    for patch_size in (height, width):
+        if height != width:
+            with pytest.raises(ValueError, match=f"{height} pixels high and {width} wide"):
+                examples.pictures(name, None, None, patch_size)
+    for more in ((Path("valid"), None), (None, "28x28")):
+        with pytest.raises(data.DataError, match="are for a folder of images"):
+            examples.pictures(name, *more, 1)
 
 
 def test_pictures_moved_by_chance():

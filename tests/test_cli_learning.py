@@ -56,10 +56,10 @@ def error(images: torch.Tensor, model: ImageTokenizer) -> float:
 
 @pytest.mark.parametrize(("count", "side", "every"), [(600, 60, 2), (255, 60, 1), (70, 64, 2), (31, 64, 1)])
 def test_a_tokenizer_is_followed_on_a_sample_and_reported_on_all(fitted, tmp_path, count, side, every):
-    """Some 256 held-out pictures are enough on the way, and some 32 of 64 pixels a side."""
-    held_out, learned = noise(count, side, side, 3), noise(4, side, side, 3)
+    """Some 256 held-out pictures are enough on the way, and some 32 that are 64 pixels high."""
+    held_out, learned = noise(count, side, 66, 3), noise(4, side, 66, 3)
     pictures = Dataset(learned, held_out, "digits", {"size": "a×b"}, "noise")
-    loss = ReconstructionLoss(ImageTokenizer(4, 8, 0, BSQ(4)))
+    loss = ReconstructionLoss(ImageTokenizer(2, 8, 0, BSQ(4)))
     learning.from_pictures("tokenizer", "x", loss, pictures, tmp_path, SETTINGS, True)
     assert (fitted.loss, fitted.settings, fitted.resume) == (loss, SETTINGS, True)
     assert fitted.examples is learned
@@ -204,8 +204,8 @@ def test_bits_of_a_fiftieth_more_are_no_overfitting():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         learning.tell_of_overfitting([4.0, 1.0, 1.02])
-        learning.tell_of_overfitting([1.0])
-    with pytest.warns(Notice, match=r"1\.000, after 33% .* 1\.021 at the end"):
+        learning.tell_of_overfitting([2.0, 2.03])
+    with pytest.warns(Notice, match=r"1\.000, after 33% .* 1\.021 at the end: .* fewer --steps, or on more of them\.$"):
         learning.tell_of_overfitting([1.0, 4.0, 1.021])
 
 

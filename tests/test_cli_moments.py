@@ -50,6 +50,7 @@ def test_a_contact_sheet_fills_its_last_row_with_white():
         [2, 2, 255, 255, 255],
         [2, 2, 255, 255, 255],
     ]
+    assert moments.contact_sheet(images[[0, 1, 2, 0]], 3, gap=1).shape == (5, 8, 3)
 
 
 def test_samples_of_a_moment_are_the_same_each_time_and_a_column_is_a_class(tmp_path):

@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from conftest import rows_of
 from rich.console import Console
 from rich.table import Table
 
@@ -40,21 +41,13 @@ def test_a_token_costs_what_it_does_in_its_order_with_its_label(kind):
     assert scoring.token_figures(prior, tokens, order, labels)[1] != unlabeled
 
 
-def rows(table: Table) -> list[list[str]]:
-    """What the cells say, line by line."""
-    said = io.StringIO()
-    Console(file=said, width=400).print(table)
-    lines = [line for line in said.getvalue().splitlines() if "│" in line]
-    return [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines]
-
-
 def test_scores_stand_next_to_one_another():
     samples, again = Scores(500, 0.9, (3, 0.75), 4.25, 3.5, 0.8, 0.7), Scores(500, 0.95, (8, 0.875), 2, 1.5, 0.9, 0.85)
     real = Scores(400, 0.99, (9, 0.96), 1, 0.5, 1, 1)
     blind = evaluation.BLIND
     table = Table("measure", "samples", "reconstructions", "real pictures", "what it cannot see")
     scoring.add_scores(table, "cifar10", samples, again, real)
-    assert rows(table) == [
+    assert rows_of(table) == [
         ["class seen as asked", "90.0%", "95.0%", "99.0%", blind["accuracy"]],
         ["… of the worst class", "75.0% (cat)", "87.5% (ship)", "", ""],
         ["Fréchet distance to real (n = 500; real: 400)", "4.25", "2.00", "1.00", blind["distance"]],
@@ -65,7 +58,7 @@ def test_scores_stand_next_to_one_another():
     table = Table("measure", "samples", "reconstructions", "real pictures", "what it cannot see")
     nameless = Scores(400, None, None, 4.25, 3.5, 0.8, 0.7)
     scoring.add_scores(table, "digits", nameless, None, real)
-    assert [row[:4] for row in rows(table)][:3] == [
+    assert [row[:4] for row in rows_of(table)][:3] == [
         ["class seen as asked", "–", "–", "99.0%"],
         ["… of the worst class", "–", "–", ""],
         ["Fréchet distance to real (n = 400)", "4.25", "–", "1.00"],

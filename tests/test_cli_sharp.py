@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import rows_of_card
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import arlib
 from arlib import checkpoints, data, metrics, realism, sharp, training
@@ -22,7 +23,7 @@ SMALL = ["--steps", 2, "--batch-size", 2, "--width", 4, "--depth", 1]
 def frames(tmp_path, monkeypatch) -> dict[str, torch.Tensor]:
     paths = {split: data.files("supertuxkart", split)[: 20 * FEW : 20] for split in ("train", "valid")}
     some = {split: torch.stack([data.read_image(path) for path in paths[split]]) for split in paths}
-    monkeypatch.setattr(data, "load", lambda name, split: some[split])
+    monkeypatch.setattr(data, "load", lambda name, split: {"supertuxkart": some}[name][split])
     monkeypatch.setattr(realism, "fresh_judge", functools.partial(realism.fresh_judge, steps=5))
     monkeypatch.chdir(tmp_path)
     return some
@@ -74,6 +75,11 @@ def test_a_sharp_decoder_is_trained_used_and_described(run, frames, monkeypatch,
         "valid patch distance": f"{realism.halves(again, valid):.4f} "
         f"(two halves of the originals: {realism.halves(valid, valid):.4f})",
     }
+    assert card["learned from"] == "the train split of the SuperTuxKart frames (data/README.md)"
+    curves = EventAccumulator("run/curves")
+    curves.Reload()
+    followed = {"valid mean squared error", "valid patch distance"}
+    assert set(curves.Tags()["scalars"]) == {"loss", "learning rate", *followed}
     frame = data.files("supertuxkart", "valid")[0]
     assert run("compress", frame, "a.ptb")[0] == 0
     assert run("decompress", "a.ptb", "a.png", "--sharp", 1, "--decoder", weights)[0] == 0

@@ -120,7 +120,7 @@ def write(folder: Path, tokenizer: ImageTokenizer, grids: torch.Tensor, labels: 
 @pytest.fixture
 def pairs(tmp_path) -> Written:
     """Tokens of two codebooks a place."""
-    grids = torch.randint(8, (10, 2, 2, 2), generator=HERE)
+    grids = torch.randint(8, (10, 3, 3, 2), generator=HERE)
     return write(tmp_path, ImageTokenizer(14, 8, 0, Residual([VQ(8, 4), VQ(8, 4)]), channels=1), grids, None)
 
 
@@ -152,7 +152,7 @@ def test_a_prior_as_it_was_asked_for(run, asked, pyramid):
 
 @pytest.mark.parametrize(
     ("order", "length", "options"),
-    [("raster", 8, {}), ("places", 8, {"codebooks": 2}), ("random", 8, {"any_order": True})],
+    [("raster", 18, {}), ("places", 18, {"codebooks": 2}), ("random", 18, {"any_order": True})],
 )
 def test_the_orders_in_which_a_prior_can_learn(run, asked, pairs, order, length, options):
     sizes = ["--width", 8, "--depth", 1, "--heads", 1, "--order", order]

@@ -275,7 +275,7 @@ def test_what_is_no_picture_is_refused_in_words(tmp_path, picture):
         "none.png": "no file",
         "text.png": "not an image",
         "cut.png": "cannot be read",
-        "small.png": "10×10 pixels, not 150×100",
+        "small.png": "is 10 pixels high and 10 wide, not 100 and 150",
         "": "cannot be read",
     }.items():
         with pytest.raises(data.DataError, match=words):

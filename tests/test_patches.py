@@ -34,5 +34,5 @@ def test_there_and_back_and_as_unfold_does_it(batch, rows, columns, patch_size, 
 
 @pytest.mark.parametrize("patch_size", [0, -5, 3, 7, 100])
 def test_patches_that_do_not_tile_the_picture_are_refused(patch_size):
-    with pytest.raises(ValueError, match="150×100"):
+    with pytest.raises(ValueError, match="100 pixels high and 150 wide"):
         patchify(torch.zeros(1, 100, 150, 3), patch_size)

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image, ImageFilter
-from scipy import ndimage  # type: ignore[import-untyped]
+from scipy import ndimage, signal  # type: ignore[import-untyped]
 
 from arlib import data, realism
 
@@ -161,6 +162,82 @@ def test_a_judge_says_a_number_each_4_pixels_and_sees_28():
     rows, columns = (seen.abs().sum(dim=(0, 1, axis)).nonzero().flatten() for axis in (3, 2))
     # The layers see 26, and the small blur of what is shown reaches 1 more on each side.
     assert (len(rows), len(columns)) == (28, 28)
+
+
+def test_where_an_octave_begins():
+    """Of 64 cycles in a picture of 128 pixels the last octave has those from 32 on, the one before those from 16 on."""
+    bands = realism._octave(128, 128)
+    begin = {1: -1, 2: 0, 4: 1, 8: 2, 16: 3, 32: 4}  # cycles: the octave that they begin
+    expected = [next(begin[least] for least in sorted(begin, reverse=True) if least <= max(1, at)) for at in range(65)]
+    assert bands.shape == (128, 65)
+    assert bands[0].tolist() == bands[:65, 0].tolist() == expected
+    assert bands[-1, 0] == bands[1, 0] == -1
+    assert bands[64, 64] == 4  # a corner, 64 · √2 cycles from the middle
+    assert (bands[3, 3], bands[2, 3]) == (1, 0)  # 4.24 and 3.6 cycles
+    assert realism._octave(128, 96)[0].tolist() != expected
+
+
+def test_the_spectrum_is_scipys():
+    pictures = realism.gray(noise(3, 24, 30))
+    window = np.outer(signal.windows.hann(24), signal.windows.hann(30))
+    flat = pictures.numpy() - pictures.mean(dim=(1, 2)).numpy()[:, None, None]
+    expected = np.square(np.abs(np.fft.rfft2(flat * window))).mean(0)
+    assert realism._power(pictures).dtype == torch.float64
+    assert np.allclose(realism._power(pictures), expected, rtol=1e-3, atol=1e-6)
+
+
+def test_what_a_judge_is_shown():
+    judge, pixels = realism.PatchJudge(period=4), torch.rand(2, 3, 12, 16) - 0.5
+    judge.layers = torch.nn.Sequential()
+    shown = judge(pixels)
+    blurred = ndimage.uniform_filter(pixels.numpy(), (1, 1, 3, 3), mode="nearest")
+    assert torch.allclose(shown[:, :3], 2 * pixels)
+    assert np.allclose(shown[:, 3:6], 8 * (pixels.numpy() - blurred), atol=1e-5)
+    across, down = torch.arange(16) * torch.pi / 2, torch.arange(12) * torch.pi / 2
+    for channel, (values, axis) in enumerate(
+        [(across.cos(), 1), (across.sin(), 1), (down.cos(), 2), (down.sin(), 2)], start=6
+    ):
+        expected = values.expand(12, 16) if axis == 1 else values[:, None].expand(12, 16)
+        assert torch.allclose(shown[:, channel], expected.expand(2, 12, 16), atol=1e-5)
+
+
+def test_places_of_either_kind_count_as_much_as_the_other(monkeypatch):
+    """Of 33 real pictures a quarter of the places are right, of one decoded picture all."""
+    monkeypatch.setattr(realism, "BATCH", 10)
+
+    class Bright(torch.nn.Module):
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            return pixels.mean(dim=1, keepdim=True)
+
+    reals = torch.zeros(33, 4, 4, 3, dtype=torch.uint8)
+    reals[:, 0] = 255
+    fakes = torch.zeros(1, 4, 4, 3, dtype=torch.uint8)
+    assert realism.places_right(Bright(), fakes, reals) == (0.25 + 1) / 2  # type: ignore[arg-type]
+    assert realism.places_right(Bright(), reals, fakes) == (0.75 + 0) / 2  # type: ignore[arg-type]
+
+
+def test_a_judge_learns_by_the_logistic_loss():
+    """The same steps again, written out: the classes as targets of a cross-entropy."""
+    fakes, reals = noise(9, 20, 20), noise(7, 20, 20, seed=1)
+    state = torch.random.get_rng_state()
+    judge = realism.train_judge(fakes, reals, steps=3, batch_size=5, seed=4)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    torch.manual_seed(4)
+    other = realism.PatchJudge()
+    optimizer = torch.optim.AdamW(other.parameters(), lr=2e-3, betas=(0.9, 0.99))
+    draws = torch.Generator().manual_seed(4)
+    for _ in range(3):
+        optimizer.zero_grad()
+        for images, target in ((reals, 1.0), (fakes, 0.0)):
+            batch = images[torch.randint(len(images), (5,), generator=draws)]
+            judged = other(batch.permute(0, 3, 1, 2) / 255 - 0.5)
+            F.binary_cross_entropy_with_logits(judged, torch.full_like(judged, target)).backward()
+        optimizer.step()
+    for mine, theirs in zip(judge.parameters(), other.parameters(), strict=True):
+        # Each step of Adam is 0.002 long; where a gradient is all rounding, it may go either way.
+        assert (mine - theirs).abs().mean() < 2e-5
+    right = realism.places_right(judge, fakes[:3], reals[:3])
+    assert realism.fresh_judge(fakes, reals, fakes[:3], reals[:3], 3, 5, 4) == right
 
 
 def test_pictures_of_another_kind_are_refused():

@@ -46,10 +46,11 @@ def test_a_causal_prior_has_no_symptom():
     [
         (row > AT + 1, "shifted too far", 0),
         ((row > AT) & ((row != AT + 1) | (AT != 2)), "misses a token", 2),
+        ((row > AT) & ((row != 5) | (AT != 4)), "misses a token", 4),
         ((row < 0) & (AT < 0), "ignores its input", 0),
         (torch.stack([row > AT, (row > AT) & (AT != 3)]), "misses a token", 3),  # one trial is enough
     ],
-    ids=["late", "one token missed", "nothing", "missed in one trial"],
+    ids=["late", "one token missed", "the last but one", "nothing", "missed in one trial"],
 )
 def test_what_does_not_reach_the_next_row(own, symptom, token):
     assert of_tokens(own) == (symptom, f"An edit of token {token} leaves row {token + 1} as it is")
@@ -116,6 +117,25 @@ def test_a_leak_that_fades_is_ten_times_as_strong_next_to_its_token(times, sympt
     assert of_tokens(own)[0] == f"sees the future ({symptom})"
 
 
+@pytest.mark.parametrize(("near", "symptom"), [(18, "mask after softmax"), (22, "fading")])
+def test_half_of_a_sequence_of_seven_is_three_tokens(near, symptom):
+    """What counts as far away is then three tokens or more, whose changes have the median 2."""
+    here = torch.arange(7)
+    before = torch.tensor([0.0, near, 8, 2, 8, 8, 8])  # by the distance to the token
+    distance = here - here[:, None]
+    own = torch.where(distance < 0, 100.0, before[distance.clamp(min=0)])
+    assert of_tokens(own, at=here)[0] == f"sees the future ({symptom})"
+
+
+def test_the_median_is_that_of_the_rows_after_the_next_one():
+    """The next row knows the token as its last one, past any attention. The others' median is 4, of those before 1."""
+    after = torch.tensor([1.0, 1, 8, 2, 4, 4])
+    own = torch.where(row < AT, 1.0, after[(row - AT).clamp(min=0)])
+    symptom, seen = of_tokens(own)
+    assert symptom == "sees the future (mask after softmax)"
+    assert seen.endswith("; edits change 100% of the rows before them, 0.25 times as much as those after them")
+
+
 def test_the_last_token_tells_nothing_about_a_mask():
     """Whatever its edit changes, by whatever amount, the name of the mistake is that of the other tokens."""
     for last in (0.0, 1e-9, 1e9):
@@ -143,8 +163,14 @@ def test_a_few_places_are_enough():
         "misses a token",
         "An edit of token 2 leaves row 3 as it is",
     )
+    some = torch.tensor([2, LENGTH - 1])
+    assert of_tokens((row > some) | (some == LENGTH - 1), at=some)[0] == "wraps around"
     only_last = torch.tensor([LENGTH - 1])
     assert of_tokens(row >= only_last - 3, at=only_last)[0] == "anti-causal"
+
+
+def test_more_than_the_next_row_is_no_inverted_mask():
+    assert of_tokens(row <= AT + 2)[0].startswith("sees the future")
 
 
 ALONE = (row == 2) & (AT == 2)
@@ -158,6 +184,7 @@ ALONE = (row == 2) & (AT == 2)
         (row == AT, 0.5 * ALONE + (row == 3) * (AT == 2), "leaks across the batch"),
         (row == AT, 0.5 * ALONE, "batch and time swapped"),
         ((row == AT) | (row == 5) & (AT == 0), ALONE, "leaks across the batch"),
+        ((row == AT) & (AT < 5) | (row == 5) & (AT == 0), ALONE, "leaks across the batch"),
     ],
 )
 def test_an_edit_that_changes_other_sequences(own, others, symptom):
@@ -203,6 +230,11 @@ def test_codes_of_a_place_that_see_each_other():
     assert of_tokens(own | (row == 0) & (AT == 3))[0] != "codebooks see each other"
     assert of_tokens((row > AT) | (place == AT // 2))[0] != "codebooks see each other"
     assert of_tokens(own[:, :4], at=AT[:4])[0] != "codebooks see each other"
+
+
+def test_two_tokens_are_no_place_of_two_codes():
+    here = torch.arange(2)
+    assert of_tokens((here[:, None] > here) | (here == 1), at=here)[0] == "wraps around"
 
 
 BLOCK = torch.tensor([0, 1, 1, 2, 2, 2])

@@ -39,7 +39,7 @@ TRIED_BY = {
     "cli.files": ["test_cli_files", "test_cli_many", "test_dial", "test_sharp"],
     "cli.learning": ["test_cli_learning"],
     "cli.moments": ["test_cli_moments"],
-    "cli.samples": ["test_cli_sets", "test_evaluation"],
+    "cli.samples": ["test_cli_samples"],
     "cli.scoring": ["test_cli_scoring", "test_cli_sets", "test_evaluation"],
     "cli.sharp": ["test_cli_sharp"],
     "cli.sharpening": ["test_cli_sharp", "test_sharp"],

@@ -201,6 +201,37 @@ def test_what_a_judge_is_shown():
         assert torch.allclose(shown[:, channel], expected.expand(2, 12, 16), atol=1e-5)
 
 
+def test_a_judge_layer_by_layer():
+    judge, shown = realism.PatchJudge(width=5), torch.randn(2, 10, 12, 16)
+    x = shown
+    for number, stride in ((0, 2), (2, 2), (4, 1), (6, 1)):
+        x = F.conv2d(x, judge.layers[number].weight, judge.layers[number].bias, stride, padding=1)
+        x = x if number == 6 else torch.where(x > 0, x, 0.2 * x)
+    assert torch.allclose(judge.layers(shown), x, atol=1e-5)
+    assert [tuple(judge.layers[number].weight.shape[:2]) for number in (0, 2, 4, 6)] == [
+        (5, 10),
+        (10, 5),
+        (10, 10),
+        (1, 10),
+    ]
+
+
+def test_black_is_0_and_white_1():
+    images = torch.tensor([0, 255], dtype=torch.uint8)[None, None, :, None].expand(1, 1, 2, 3)
+    assert realism.gray(images)[0, 0].tolist() == pytest.approx([0, 1])
+    red, green, blue = realism.gray(255 * torch.eye(3, dtype=torch.uint8)[None, None])[0, 0].tolist()
+    assert (red, green, blue) == pytest.approx((0.299, 0.587, 0.114))  # of ITU-R BT.601
+
+
+def test_patches_are_taken_every_four_pixels():
+    """Of a pattern that repeats itself after four pixels all patches are the same."""
+    pattern = torch.randint(256, (4, 4), dtype=torch.uint8).repeat(6, 7)
+    mean, covariance = realism.patch_moments(pattern[None, ..., None].expand(1, -1, -1, 3))
+    first = realism.gray(pattern[None, ..., None].expand(1, -1, -1, 3))[0, :7, :7].flatten()
+    assert torch.allclose(mean.float(), first - first.mean(), atol=1e-5)
+    assert covariance.abs().max() < 1e-8
+
+
 def test_places_of_either_kind_count_as_much_as_the_other(monkeypatch):
     """Of 33 real pictures a quarter of the places are right, of one decoded picture all."""
     monkeypatch.setattr(realism, "BATCH", 10)

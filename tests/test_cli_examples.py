@@ -53,9 +53,9 @@ def test_the_pictures_of_a_data_set(monkeypatch, name, header, mirrored):
         if height != width:
             with pytest.raises(ValueError, match=f"{height} pixels high and {width} wide"):
                 examples.pictures(name, None, None, patch_size)
-    for more in ((Path("valid"), None), (None, "28x28")):
+    for valid, size in ((Path("valid"), None), (None, "28x28")):
         with pytest.raises(data.DataError, match="are for a folder of images"):
-            examples.pictures(name, *more, 1)
+            examples.pictures(name, valid, size, 1)
 
 
 def test_pictures_moved_by_chance():

@@ -202,18 +202,14 @@ def test_what_a_judge_is_shown():
 
 
 def test_a_judge_layer_by_layer():
-    judge, shown = realism.PatchJudge(width=5), torch.randn(2, 10, 12, 16)
-    x = shown
-    for number, stride in ((0, 2), (2, 2), (4, 1), (6, 1)):
-        x = F.conv2d(x, judge.layers[number].weight, judge.layers[number].bias, stride, padding=1)
+    judge, x = realism.PatchJudge(width=5), torch.randn(2, 10, 12, 16)
+    judged, weights = judge.layers(x), judge.state_dict()
+    for number, stride, shape in ((0, 2, (5, 10)), (2, 2, (10, 5)), (4, 1, (10, 10)), (6, 1, (1, 10))):
+        weight = weights[f"layers.{number}.weight"]
+        assert weight.shape[:2] == shape
+        x = F.conv2d(x, weight, weights[f"layers.{number}.bias"], stride, padding=1)
         x = x if number == 6 else torch.where(x > 0, x, 0.2 * x)
-    assert torch.allclose(judge.layers(shown), x, atol=1e-5)
-    assert [tuple(judge.layers[number].weight.shape[:2]) for number in (0, 2, 4, 6)] == [
-        (5, 10),
-        (10, 5),
-        (10, 10),
-        (1, 10),
-    ]
+    assert torch.allclose(judged, x, atol=1e-5)
 
 
 def test_black_is_0_and_white_1():

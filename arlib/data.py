@@ -134,7 +134,7 @@ def _published(path: Path) -> io.BytesIO:
     if path.name == "mnist.npz":
         remedy = "It is a part of the book: 'git checkout data/digits' brings it back."
     else:
-        remedy = "CIFAR-10 is not shipped, because its pictures have no licence: 'make cifar10' fetches it (139 MB)."
+        remedy = "CIFAR-10 is not shipped, because its pictures have no license: 'make cifar10' fetches it (139 MB)."
     try:
         content = path.read_bytes()
     except OSError as error:

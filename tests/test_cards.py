@@ -92,7 +92,7 @@ def test_a_card_tells_how_the_model_was_made(monkeypatch, tmp_path, capsys, sour
     path.write_bytes(b"abc")
     cards.write(path, Prior(8, 6, 8, 1, 2), 900.0, Settings(9, 20, 0.1, seed=7), {"valid bits": "1.5"}, "dice", source)
     rows = rows_of_card(path)
-    assert rows.pop("licence").startswith(right)
+    assert rows.pop("license").startswith(right)
     assert int(rows.pop("parameters").removesuffix(", stored as float16").replace(",", "")) > 100
     assert rows == {
         "trained by": "`python -m arlib train prior --name 'a b'`",

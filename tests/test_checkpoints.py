@@ -156,7 +156,7 @@ def test_every_shipped_file_has_its_size_and_a_true_card(path):
     assert path.stat().st_size < 10_000_000
     card = path.with_suffix(".md").read_text(encoding="utf-8")
     assert checkpoints.sha256(path) in card
-    for fact in ("trained by | `python -m arlib train", "seed", "minutes on", "valid", "licence"):
+    for fact in ("trained by | `python -m arlib train", "seed", "minutes on", "valid", "license"):
         assert fact in card
     assert "/work" not in card
 

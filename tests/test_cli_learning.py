@@ -72,7 +72,7 @@ def test_a_tokenizer_is_followed_on_a_sample_and_reported_on_all(fitted, tmp_pat
     card = rows_of_card(path)
     assert card["valid MSE"] == f"{error(held_out, stored):.5f} (pixels in [0, 1])"
     assert (card["learned from"], card["time"][:11]) == ("noise", "1.0 minutes")
-    assert card["licence"] == "CC BY-SA 3.0, that of MNIST"
+    assert card["license"] == "CC BY-SA 3.0, that of MNIST"
     assert card["parameters"].startswith(f"{sum(weight.numel() for weight in stored.parameters()):,},")
 
 
@@ -156,7 +156,7 @@ def test_a_prior_learns_sequences_and_is_followed_on_held_out_ones(fitted, tmp_p
     assert card["valid bits"] == f"{bits.mean():.3f} per token, {bits.sum(1).mean():,.1f} per picture{how}"
     assert card["time"].startswith("1.0 minutes")
     assert card["learned from"] == "the data sets of tokens that the command names"
-    assert card["licence"] == "that of the pictures it learned from"
+    assert card["license"] == "that of the pictures it learned from"
     assert not (tmp_path / "moments").exists()
 
 
@@ -180,7 +180,7 @@ def test_samples_of_a_prior_are_kept_where_its_tokenizer_is_there(fitted, tmp_pa
     page = data.read_image(tmp_path / "moments" / "samples-0000007.png", 4 * 28 + 3 * 2, 10 * 28 + 9 * 2, channels=1)
     first = decoder.decode(orders.unraster(sampling.generate(prior, 40, seed=0), 2, 2))[0]
     assert torch.equal(page[:28, :28], first)
-    assert rows_of_card(tmp_path / "prior-x.safetensors")["licence"] == "CC BY-SA 3.0, that of MNIST"
+    assert rows_of_card(tmp_path / "prior-x.safetensors")["license"] == "CC BY-SA 3.0, that of MNIST"
 
 
 def test_a_prior_that_knows_its_examples_by_heart_is_told_of(monkeypatch, tmp_path):
@@ -230,7 +230,7 @@ def test_a_judge_is_followed_on_some_and_reported_on_all(fitted, tmp_path, monke
     right = share_right(stored, images["valid"], truth["valid"])
     assert card["valid accuracy"] == f"{right:.2%}"
     assert card["learned from"] == "the train split of MNIST (LeCun, Cortes and Burges 1998; data/README.md)"
-    assert (card["licence"], card["time"][:11]) == ("CC BY-SA 3.0, that of MNIST", "1.0 minutes")
+    assert (card["license"], card["time"][:11]) == ("CC BY-SA 3.0, that of MNIST", "1.0 minutes")
 
 
 def share_right(judge: Judge, images: torch.Tensor, labels: torch.Tensor) -> float:

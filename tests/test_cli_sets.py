@@ -125,7 +125,7 @@ def test_digits_from_the_first_command_to_the_last(run, few, tmp_path, monkeypat
     assert run("train", "tokenizer", "--out", "tokenizer", *learn)[0] == 0
     tokenizer = Path("tokenizer/tokenizer-x.safetensors")
     card = tokenizer.with_suffix(".md").read_text(encoding="utf-8")
-    assert "| licence | CC BY-SA 3.0, that of MNIST |" in card
+    assert "| license | CC BY-SA 3.0, that of MNIST |" in card
     usage = re.search(r"\| valid codebook usage \| ([^|]*) \|", card)
     assert usage is not None
     assert usage[1].count("%") == (2 if "--codebooks" in how else 1)
@@ -286,7 +286,7 @@ def test_labels_by_name_and_by_number():
         common.label_number("3", 3, "supertuxkart")
 
 
-def test_cifar10_is_mirrored_has_class_names_and_no_licence(run, tmp_path, monkeypatch):
+def test_cifar10_is_mirrored_has_class_names_and_no_license(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     pictures = torch.randint(256, (20, 32, 32, 3), dtype=torch.uint8)
     monkeypatch.setattr(data, "load", lambda name, split: pictures if split == "train" else pictures[:8].flip(1))
@@ -303,7 +303,7 @@ def test_cifar10_is_mirrored_has_class_names_and_no_licence(run, tmp_path, monke
     assert run(*learn, *quick)[0] == 0
     assert torch.equal(given[0][torch.arange(40)], torch.cat([pictures, pictures.flip(2)]))
     tokenizer = Path("run/tokenizer-x.safetensors")
-    told = "| licence | trained on CIFAR-10 (Krizhevsky 2009), whose pictures have no licence |"
+    told = "| license | trained on CIFAR-10 (Krizhevsky 2009), whose pictures have no license |"
     assert told in tokenizer.with_suffix(".md").read_text(encoding="utf-8")
     assert checkpoints.read_header(tokenizer)["data"] == "cifar10"
     for more, name in ([], "a"), (["--mirror"], "b"):

@@ -188,7 +188,7 @@ def test_missing_and_damaged_files_of_a_published_set_are_told_and_so_is_how_to_
     monkeypatch.setenv("ARLIB_DATA", str(tmp_path))
     for read in (data.load, data.labels):
         with pytest.raises(
-            data.DataError, match=r"cannot be read: No such file.*no licence: 'make cifar10' fetches it"
+            data.DataError, match=r"cannot be read: No such file.*no license: 'make cifar10' fetches it"
         ):
             read("cifar10", "test")
         with pytest.raises(data.DataError, match=r"mnist.npz cannot be read.*git checkout data/digits"):

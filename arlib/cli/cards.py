@@ -21,9 +21,9 @@ LEARNED_FROM = {
     "digits": "the train split of MNIST (LeCun, Cortes and Burges 1998; data/README.md)",
     "cifar10": "the train split of CIFAR-10 (Krizhevsky 2009; data/README.md), with the mirror image of each",
 }
-LICENCES = {
+LICENSES = {
     "digits": "CC BY-SA 3.0, that of MNIST",
-    "cifar10": "trained on CIFAR-10 (Krizhevsky 2009), whose pictures have no licence",
+    "cifar10": "trained on CIFAR-10 (Krizhevsky 2009), whose pictures have no license",
 }
 
 
@@ -61,7 +61,7 @@ def write(
         "parameters": f"{checkpoints.parameter_count(model):,}, stored as float16",
         **figures,
         "learned from": learned_from,
-        "licence": LICENCES.get(source or "", "that of the pictures it learned from"),
+        "license": LICENSES.get(source or "", "that of the pictures it learned from"),
     }
     card = checkpoints.write_card(path, facts)
     print(f"{path}\n{card}\n{settings.steps * settings.batch_size / seconds:,.1f} examples a second")

@@ -203,6 +203,7 @@ def test_what_a_judge_is_shown():
 
 def test_a_judge_layer_by_layer():
     judge, x = realism.PatchJudge(width=5), torch.randn(2, 10, 12, 16)
+    assert judge.period == 5  # as the book's patches
     judged, weights = judge.layers(x), judge.state_dict()
     for number, stride, shape in ((0, 2, (5, 10)), (2, 2, (10, 5)), (4, 1, (10, 10)), (6, 1, (1, 10))):
         weight = weights[f"layers.{number}.weight"]

@@ -82,13 +82,6 @@ def test_wrong_input_is_one_line_and_exit_code_two_and_leaves_nothing(run, folde
     assert sorted(folder.rglob("*")) == before
 
 
-def test_the_tokens_of_training_must_not_be_held_out(run, tmp_path):
-    held_out = data.root() / "tokens" / "valid.tokens"
-    code, _, err = run("train", "prior", "--name", "x", "--out", tmp_path / "run", "--tokens", held_out)
-    assert code == 2
-    assert "256 of these examples belong to the splits valid or unseen" in err
-
-
 def test_reconstruct_writes_what_the_library_gives(run, tmp_path):
     code, out, err = run("reconstruct", FRAME, tmp_path / "out.png")
     assert (code, err) == (0, "")

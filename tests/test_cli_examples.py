@@ -141,3 +141,51 @@ def test_held_out_tokens_must_be_others_of_the_same_tokenizer(run, tmp_path, mon
     assert "made by another tokenizer" in run(*common, "--tokenizer", "book")[2]
     assert "come from different tokenizers" in run(*common, "--tokens", "b.tokens")[2]
     assert not Path("run").exists()
+
+
+def test_the_tokens_of_training_must_not_be_held_out(run, tmp_path):
+    held_out = data.root() / "tokens" / "valid.tokens"
+    code, _, err = run("train", "prior", "--name", "x", "--out", tmp_path / "run", "--tokens", held_out)
+    assert code == 2
+    assert "256 of these examples belong to the splits valid or unseen" in err
+
+
+def test_data_sets_of_tokens_that_are_not_of_one_kind(tmp_path):
+    """Another tokenizer, other bits, or other grids: none of them can be learned together."""
+    shapes = {"a": (2, 3), "b": (4, 3), "c": (2, 6), "d": (2, 3, 1), "e": (2, 3), "f": (2, 3)}
+    for name, shape in shapes.items():
+        codes, digest = 32 if name == "e" else 16, "cd" if name == "f" else "ab"
+        tokenset.write(tmp_path / name, torch.zeros(20, *shape, dtype=torch.int64), codes, digest * 32)
+    for name in "bcdef":
+        with pytest.raises(data.DataError, match="come from different tokenizers"):
+            examples.tokens([tmp_path / "a", tmp_path / name], None)
+        with pytest.raises(data.DataError, match="come from another tokenizer"):
+            examples.tokens([tmp_path / "a"], tmp_path / name)
+
+
+def test_with_held_out_tokens_all_others_are_learned(tmp_path):
+    for name, first in (("a", 0), ("valid", 100)):
+        tokenset.write(tmp_path / name, first + torch.arange(25).view(25, 1, 1), 256, "ab" * 32)
+    train, held_out = examples.tokens([tmp_path / "a"], tmp_path / "valid")
+    assert train.grids[torch.arange(len(train.grids))].flatten().tolist() == list(range(25))
+    assert held_out is not None
+    assert held_out.grids.flatten().tolist() == list(range(100, 125))
+
+
+def test_one_class_alone_is_one_and_grids_without_labels_have_none(tmp_path):
+    for name, label in (("first", 0), ("none", -1)):
+        tokenset.write(
+            tmp_path / name, torch.zeros(20, 1, 2, dtype=torch.int64), 16, "ab" * 32, torch.full((20,), label)
+        )
+    labels = examples.tokens([tmp_path / "first"], None)[0].labels
+    assert labels is not None
+    assert labels.tolist() == [0] * 18
+    assert examples.tokens([tmp_path / "first", tmp_path / "none"], None)[0].labels is None
+
+
+def test_digits_of_another_script_are_part_of_a_name():
+    assert examples.repeated([Path("a.tokens:٣"), Path("a.tokens:2")]) == [
+        Path("a.tokens:٣"),
+        Path("a.tokens"),
+        Path("a.tokens"),
+    ]

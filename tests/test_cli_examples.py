@@ -145,7 +145,8 @@ def test_held_out_tokens_must_be_others_of_the_same_tokenizer(run, tmp_path, mon
 
 def test_the_tokens_of_training_must_not_be_held_out(run, tmp_path):
     held_out = data.root() / "tokens" / "valid.tokens"
-    code, _, err = run("train", "prior", "--name", "x", "--out", tmp_path / "run", "--tokens", held_out)
+    quick = ["--steps", 1, "--batch-size", 1, "--width", 8, "--depth", 1, "--heads", 1]
+    code, _, err = run("train", "prior", "--name", "x", "--out", tmp_path / "run", "--tokens", held_out, *quick)
     assert code == 2
     assert "256 of these examples belong to the splits valid or unseen" in err
 

@@ -1,20 +1,25 @@
 """Compiled steps: the twin's integers on every path, the prior's floats but for the last bits, life without numba."""
 
+import math
 import subprocess
 import sys
+import threading
+from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import numba
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import arlib
-from arlib import data, sampling, tokenset
+from arlib import compiled, data, sampling, tokenset
 from arlib.compiled import CompiledPrior, CompiledTwin
-from arlib.fixedpoint import FixedPointError, Twin
+from arlib.fixedpoint import ROOT_BITS, UNIT, FixedPointError, Twin
 from arlib.transformer import Block, Prior
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -89,6 +94,50 @@ def test_the_compiled_twin_decodes_the_golden_files():
     assert torch.equal(torch.stack(model.decompress_tokens_batch(files)), grids)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("error", [0, -1, 1, -300, 300])
+def test_a_root_is_exact_whatever_the_processor(monkeypatch, error):
+    """As Python code, in which the square root can be made a bad one. Some of these squares are those of integers."""
+    normalize = getattr(compiled.normalize_integers, "py_func", compiled.normalize_integers)
+    monkeypatch.setattr(compiled, "math", SimpleNamespace(sqrt=lambda square: max(0.0, square**0.5 + error)))
+    epsilon = 16
+    x = np.array(
+        [[0, 0], [3, 0], [3, 4], [20, 22], [21, 21], [-4000, 7], [1 << 21, -(1 << 21)], [3 << 19, 0]], np.float64
+    )
+    out = np.empty_like(x)
+    unit = Fraction(2) ** (UNIT - ROOT_BITS)
+    # The last row's root is 3 << 19, in the second number 5461.95 times: times 3 << 19 that is 0.50006 units, and 5461
+    # times it are 0.49997 units, which are rounded the other way.
+    for root_width in (123_456_789_012_345, 5462 * (3 << 19) - (3 << 19) // 20):
+        normalize(x, root_width, epsilon, out)
+        for row, found in zip(x, out, strict=True):
+            root = math.isqrt(int((row**2).sum()) + epsilon)
+            assert found.tolist() == [round(int(value) * (root_width // root) * unit) for value in row]
+
+
+@pytest.mark.parametrize(
+    ("count", "cores", "parts"),
+    [
+        (3, 4, [(0, 3)]),
+        (7, 4, [(0, 7)]),
+        (8, 4, [(0, 4), (4, 8)]),
+        (18, 4, [(0, 4), (4, 9), (9, 13), (13, 18)]),
+        (40, 3, [(0, 13), (13, 26), (26, 40)]),
+        (40, 1, [(0, 40)]),
+    ],
+)
+def test_a_batch_is_shared_by_cores_that_get_four_sequences_at_least(monkeypatch, count, cores, parts):
+    monkeypatch.setattr(numba, "get_num_threads", lambda: cores)
+    done, threads = [], set()
+
+    def work(first: int, end: int) -> None:
+        done.append((first, end))
+        threads.add(threading.current_thread())
+
+    compiled.in_parts(count, work)
+    assert sorted(done) == parts
+    assert (threading.current_thread() in threads) == (len(parts) == 1)
+
+
 @pytest.mark.parametrize(
     "config", [{}, {"any_order": True, "classes": 2}, {"codebooks": 3}, {"positions": False, "depth": 3}], ids=str
 )
@@ -99,6 +148,16 @@ def test_the_compiled_prior_is_the_prior_but_for_the_last_bits(config, threads):
     with torch.no_grad():
         expected = prior(tokens, order, label)
     torch.testing.assert_close(steps(CompiledPrior.of(prior), tokens, order, label), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_scores_of_hundreds_do_not_overflow():
+    prior, tokens = build(0.3, 1), torch.randint(7, (9, 12))
+    with torch.no_grad():
+        for block in prior.blocks:
+            cast(Block, block).attention_norm.weight.mul_(20)
+        expected = prior(tokens)
+    assert expected.isfinite().all()
+    torch.testing.assert_close(steps(CompiledPrior.of(prior), tokens), expected, atol=1e-3, rtol=1e-3)
 
 
 def test_the_compiled_prior_keeps_its_own_weights_and_samples_as_the_prior_does():

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from arlib import checkpoints, data
-from arlib.cli import common, completing
+from arlib.cli import common, completing, terminal
 from arlib.quantizers import BSQ, VQ, Product, Residual
 from arlib.scales import Pyramid
 from arlib.tokenizer import ImageTokenizer
@@ -175,6 +175,12 @@ def test_what_would_be_replaced_is_named_and_counted(tmp_path):
             common.check_unwritten(paths, False)
     common.check_unwritten(paths, True)
     assert [common.counted(count, "file") for count in (0, 1, 2000)] == ["0 files", "1 file", "2,000 files"]
+
+
+def test_a_pace_in_words():
+    assert terminal.pace(3, 0.5) == "6.0 pictures a second"
+    assert terminal.pace(5000, 4) == "1,250.0 pictures a second"
+    assert terminal.pace(0, 0) == "0.0 pictures a second"
 
 
 WORK = """

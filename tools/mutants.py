@@ -43,6 +43,7 @@ TRIED_BY = {
     "cli.scoring": ["test_cli_scoring", "test_cli_sets", "test_evaluation"],
     "cli.sharp": ["test_cli_sharp"],
     "cli.sharpening": ["test_cli_sharp", "test_sharp"],
+    "cli.terminal": ["test_cli_common", "test_cli_report"],
     "cli.train": ["test_cli_train"],
     "codec": ["test_codec", "test_codec_relatives"],
     "container": ["test_codec", "test_chapter12"],

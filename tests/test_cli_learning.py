@@ -160,7 +160,7 @@ def test_a_prior_learns_sequences_and_is_followed_on_held_out_ones(fitted, tmp_p
     assert not (tmp_path / "moments").exists()
 
 
-def test_a_prior_without_labels_to_be_held_out_or_held_out_tokens(fitted, tmp_path):
+def test_held_out_tokens_may_lack_labels_or_be_missing(fitted, tmp_path):
     prior = Prior(16, 6, 8, 1, 1, classes=4)
     train = mapped(tmp_path, tokens(20, 2, 3), torch.arange(20) % 4)
     rest = TokenSet(tokens(5, 2, 3), 4, "ab" * 12, None)

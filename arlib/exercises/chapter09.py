@@ -1,9 +1,9 @@
 """Checkers of chapter 9, "Information and codes"."""
 
-import heapq
+import functools
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -96,9 +96,7 @@ def breaks_shannon(answer: Any) -> str:
     total = sum(answer)
     # The smallest n with 2^n · weight >= total is the surprise rounded up, without a float.
     shannon = [next(n for n in itertools.count() if weight << n >= total) for weight in answer]
-    longer = [
-        max(long - short for long, short in zip(_huffman(answer, deep), shannon, strict=True)) for deep in (True, False)
-    ]
+    longer = _longer(answer, shannon)
     if max(longer) < 2:
         told = f"one is {max(longer)} bit longer" if max(longer) > 0 else "none is longer"
         raise Wrong(f"of these words {told} than ⌈−log2 p⌉; two bits are asked for. How do words get long?")
@@ -214,18 +212,25 @@ def _all_close(given: list[float], right: list[float]) -> bool:
     return all(map(_close, given, right))
 
 
-def _huffman(weights: list[int] | tuple[int, ...], deep: bool) -> list[int]:
-    """The lengths of Huffman's words; of equal weights a joined one is taken first (deep trees) or last (flat ones)."""
-    heap = [(weight, 0, place, [place]) for place, weight in enumerate(weights)]
-    heapq.heapify(heap)
-    lengths = [0] * len(weights)
-    for join in range(len(weights) - 1):
-        light, heavy = heapq.heappop(heap), heapq.heappop(heap)
-        inside = light[3] + heavy[3]
-        for place in inside:
-            lengths[place] += 1
-        heapq.heappush(heap, (light[0] + heavy[0], -1 - join if deep else 1 + join, len(weights) + join, inside))
-    return lengths
+def _longer(weights: Sequence[int], shannon: Sequence[int]) -> set[int]:
+    """By how many bits the worst word is longer than Shannon's, in each of the Huffman codes that ties allow.
+
+    Of a tree that is not finished only its weight matters and how its worst word stands; a join adds a bit to each.
+    """
+
+    @functools.cache
+    def found(trees: tuple[tuple[int, int], ...]) -> set[int]:
+        if len(trees) == 1:
+            return {trees[0][1]}
+        lightest, worsts = [weight for weight, _ in trees[:2]], set()
+        for pair in itertools.combinations(range(len(trees)), 2):
+            if [trees[place][0] for place in pair] == lightest:
+                rest = [tree for place, tree in enumerate(trees) if place not in pair]
+                joined = sum(lightest), 1 + max(trees[place][1] for place in pair)
+                worsts |= found(tuple(sorted([*rest, joined])))
+        return worsts
+
+    return found(tuple(sorted((weight, -length) for weight, length in zip(weights, shannon, strict=True))))
 
 
 def _size(

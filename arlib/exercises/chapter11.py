@@ -131,12 +131,14 @@ def longest(answer: Any) -> str:
     }
     if given in mistakes:
         raise Wrong(mistakes[given])
+    if given < 1:
+        raise Wrong("a sequence has one token at least.")
     if right < given < right + 1:
         raise Wrong("a number of tokens is whole: round it down.")
     if given > right:
         raise Wrong(f"{given:g} tokens are too many: {given:g} · 2^20 · (2^22 - 1) is no less than 2^53.")
     if given != right:
-        raise Wrong(f"{given:g} are safe, but more are: the number, times 2^20 · (2^22 - 1), has to stay below 2^53.")
+        raise Wrong(f"{given:g} is safe, but more is too: times 2^20 · (2^22 - 1), it has to stay below 2^53.")
     return f"{right:,} tokens: the sum is then at most 2^53 - {EXACT - right * (LARGEST << ATTENTION_BITS):,}."
 
 

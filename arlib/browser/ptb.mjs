@@ -93,7 +93,7 @@ export async function readPicture(file, model, fit = false) {
   const [height, width] = model.size;
   if (!fit && (picture.height !== height || picture.width !== width)) {
     throw new CodecError(
-      `${file} has ${picture.width}×${picture.height} pixels, not ${width}×${height}. ` +
+      `${file} is ${picture.height} pixels high and ${picture.width} wide, not ${height} and ${width}. ` +
         "Ask for it to be fitted (--fit): scaled to cover that size, then cut to its center.",
     );
   }

@@ -40,14 +40,28 @@ sys.path.append(str(ROOT / "tools"))
 from chromium import CHROMIUM, PATIENCE, launch  # noqa: E402
 
 
+def noise(count: int, *shape: int) -> torch.Tensor:
+    """Pictures of noise, always the same: `(count, *shape) uint8`."""
+    return torch.randint(256, (count, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
 def write_noise(folder: Path, count: int, height: int, width: int) -> torch.Tensor:
     """Pictures of noise, always the same, as 00.png, 01.png, … in a folder: `(count, height, width, 3) uint8`."""
     folder.mkdir(parents=True, exist_ok=True)
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randint(256, (count, height, width, 3), dtype=torch.uint8, generator=generator)
+    images = noise(count, height, width, 3)
     for number, image in enumerate(images.numpy()):
         Image.fromarray(image).save(folder / f"{number:02}.png")
     return images
+
+
+def surprise(
+    prior: torch.nn.Module, tokens: torch.Tensor, order: torch.Tensor | None, labels: torch.Tensor | None
+) -> torch.Tensor:
+    """Bits of each token of sequences by place, `(N, T)`, from the logits of a prior alone."""
+    read = tokens if order is None else tokens.gather(1, order.expand_as(tokens))
+    with torch.no_grad():
+        chances = prior(read, order, labels).double().softmax(-1)
+    return -chances.gather(2, read[..., None])[..., 0].log2()
 
 
 def rows_of(table: Table) -> list[list[str]]:

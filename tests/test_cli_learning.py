@@ -1,5 +1,6 @@
 """What is done around a training: what it learns and is followed by, what is kept, and what the card tells."""
 
+import math
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import rows_of_card
+from conftest import noise, rows_of_card, surprise
 
 import arlib
 from arlib import checkpoints, data, orders, sampling, tokenset, training
@@ -44,10 +45,6 @@ def fitted(monkeypatch) -> SimpleNamespace:
     monkeypatch.setattr(training, "fit", fit)
     monkeypatch.setattr(training, "first_process", lambda: seen.first)
     return seen
-
-
-def noise(count: int, *shape: int) -> torch.Tensor:
-    return torch.randint(256, (count, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
 
 
 def error(images: torch.Tensor, model: ImageTokenizer) -> float:
@@ -113,16 +110,11 @@ def tokens(count: int, *shape: int) -> torch.Tensor:
     return torch.randint(16, (count, *shape), generator=torch.Generator().manual_seed(3))
 
 
-def surprise(prior: Prior, grids: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
-    """Bits of each token `(N, T)`, from the prior's logits alone."""
-    sequences = orders.raster(grids)
-    order = None
-    if prior.places is not None:
-        order = orders.random(len(sequences), sequences.shape[1], torch.Generator().manual_seed(0))
-        sequences = orders.arrange(sequences, order)
-    with torch.no_grad():
-        chances = prior(sequences, order, labels).double().log_softmax(-1)
-    return -chances.gather(-1, sequences[..., None])[..., 0] / torch.tensor(2.0).log()
+def bits_of(prior: Prior, grids: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
+    """Bits of each token; a prior of any order reads each grid in an order of its own, always the same ones."""
+    places = (len(grids), math.prod(grids.shape[1:]))
+    order = None if prior.places is None else orders.random(*places, torch.Generator().manual_seed(0))
+    return surprise(prior, grids.flatten(1), order, labels)
 
 
 @pytest.mark.parametrize(("count", "every"), [(600, 2), (255, 1)])
@@ -144,13 +136,13 @@ def test_a_prior_learns_sequences_and_is_followed_on_held_out_ones(fitted, tmp_p
     assert known is None or known.tolist() == labels.tolist()
 
     told = truth if kind == "classes" else None
-    mean = surprise(prior, held_out[::every], None if told is None else told[::every]).mean().item()
+    mean = bits_of(prior, held_out[::every], None if told is None else told[::every]).mean().item()
     assert fitted.followed == [{"valid bits per token": pytest.approx(mean, abs=1e-5)}]
     path = tmp_path / "prior-x.safetensors"
     header = checkpoints.read_header(path)
     assert (header["tokenizer"], header["grid"]) == (f"sha256:{'ab' * 12}", "2×3")
     assert header.get("order") == ("shuffled 7" if kind == "any order" else None)
-    bits = surprise(arlib.load_prior(str(path)), held_out, told)
+    bits = bits_of(arlib.load_prior(str(path)), held_out, told)
     how = {"plain": "", "classes": " (with their labels)", "any order": " (in random orders)"}[kind]
     card = rows_of_card(path)
     assert card["valid bits"] == f"{bits.mean():.3f} per token, {bits.sum(1).mean():,.1f} per picture{how}"
@@ -165,7 +157,7 @@ def test_held_out_tokens_may_lack_labels_or_be_missing(fitted, tmp_path):
     train = mapped(tmp_path, tokens(20, 2, 3), torch.arange(20) % 4)
     rest = TokenSet(tokens(5, 2, 3), 4, "ab" * 12, None)
     learning.from_tokens("x", prior, train, rest, None, None, tmp_path, SETTINGS, False)
-    bits = surprise(prior, rest.grids, None).mean().item()
+    bits = bits_of(prior, rest.grids, None).mean().item()
     assert fitted.followed.pop() == {"valid bits per token": pytest.approx(bits, abs=1e-5)}
     learning.from_tokens("y", prior, train, None, None, None, tmp_path, SETTINGS, False)
     assert (fitted.followed, "valid bits" in rows_of_card(tmp_path / "prior-y.safetensors")) == ([], False)
@@ -227,11 +219,7 @@ def test_a_judge_is_followed_on_some_and_reported_on_all(fitted, tmp_path, monke
     path = tmp_path / "judge-x.safetensors"
     assert checkpoints.read_header(path)["data"] == "digits"
     stored, card = arlib.load_judge(str(path)), rows_of_card(path)
-    right = share_right(stored, images["valid"], truth["valid"])
+    right = (stored.classify(images["valid"]) == truth["valid"]).double().mean().item()
     assert card["valid accuracy"] == f"{right:.2%}"
     assert card["learned from"] == "the train split of MNIST (LeCun, Cortes and Burges 1998; data/README.md)"
     assert (card["license"], card["time"][:11]) == ("CC BY-SA 3.0, that of MNIST", "1.0 minutes")
-
-
-def share_right(judge: Judge, images: torch.Tensor, labels: torch.Tensor) -> float:
-    return (judge.classify(images) == labels).double().mean().item()

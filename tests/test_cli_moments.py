@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from conftest import noise
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -16,10 +17,6 @@ from arlib.quantizers import BSQ, VQ
 from arlib.scales import Pyramid
 from arlib.tokenizer import ImageTokenizer
 from arlib.transformer import Prior
-
-
-def noise(count: int, *shape: int) -> torch.Tensor:
-    return torch.randint(256, (count, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
 
 
 def test_pictures_of_a_moment_are_a_file_and_on_the_board(tmp_path):

@@ -4,7 +4,7 @@ import io
 
 import pytest
 import torch
-from conftest import rows_of
+from conftest import rows_of, surprise
 from rich.console import Console
 from rich.table import Table
 
